@@ -75,6 +75,7 @@ impl Run {
         let Video { options, programs, header, scan, picture, .. } = video;
         let path = &video.path;
         let (container, later, stream) = (excerpt.container(), excerpt.later(), excerpt.stream());
+        let may_be_cut = excerpt.may_be_cut(video);
         let opened = excerpt.open(path).map_err(|source| VideoError::Io { path: path.clone(), source });
         let (frames, bytes) = opened?;
         let marks = Marks::new();
@@ -83,7 +84,7 @@ impl Run {
         select(&ranges(&wanted), &scan.shown, later, &mut filters);
         filters = filters + "," + &picture.filters_on_selected(None) + "[frames]";
         let (sender, decoded) = mpsc::channel();
-        let inputs = vec![ExpectedFrames::Excerpt { frames, later, next: 0 }];
+        let inputs = vec![ExpectedFrames::Excerpt { frames, later, next: 0, may_be_cut }];
         let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
         let mut command =
             ffmpeg::excerpt(&programs.ffmpeg, &options.limits, container, &filters, header.old_sync_option);
@@ -220,15 +221,25 @@ enum ExpectedFrames {
         frames: Vec<ExcerptFrame>,
         later: i64,
         next: usize,
+        may_be_cut: bool,
     },
 }
 
+/// Frames that a decoder may still hold back when it reads the last packet.
+const HELD_BACK: usize = 32;
+
 impl ExpectedFrames {
+    /// Returns whether a message may be about the last packet of a file that ends within it. A sequential pass decodes
+    /// what there is of that packet, too. The pixels of its missing part depend on the decoder's number of threads.
+    fn is_at_its_cut(&self) -> bool {
+        matches!(self, Self::Excerpt { frames, next, may_be_cut: true, .. } if frames.len() - next <= HELD_BACK)
+    }
+
     /// Records a decoded frame. Returns an event if the frame decides about wanted frames.
     fn take(&mut self, time: i64, shown: &[Shown]) -> Option<Decoded> {
         let (frames, later, next) = match self {
             Self::Seek(input) => return input.take(time, shown),
-            Self::Excerpt { frames, later, next } => (frames, *later, next),
+            Self::Excerpt { frames, later, next, .. } => (frames, *later, next),
         };
         let time = time.saturating_sub(later);
         let Some(&ExcerptFrame { place, wanted }) = frames.get(*next) else { return Some(Decoded::Failed) };
@@ -282,7 +293,10 @@ impl Watch {
         let (told, is_mark) = match self.marks.read(line) {
             Line::Begun => (None, true),
             Line::Complete(mark) => (self.decoded(mark), true),
-            Line::Message => ((!line.trim_ascii().is_empty()).then_some(Decoded::Failed), false),
+            Line::Message => {
+                let failed = !line.trim_ascii().is_empty() && !self.inputs.iter().any(ExpectedFrames::is_at_its_cut);
+                (failed.then_some(Decoded::Failed), false)
+            }
         };
         if let Some(told) = told {
             // Sending fails if the iterator was dropped. Then ffmpeg has been killed too.

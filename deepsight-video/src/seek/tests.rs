@@ -378,8 +378,8 @@ fn a_dropped_iterator_leaves_no_process_of_a_seek() {
 #[test]
 fn a_file_that_is_cut_short_ends_with_the_same_error() {
     let clips = Clips::new();
-    let words = format!("{BUSY} -c:v libx264 -g 10 -pix_fmt yuv420p -movflags +faststart");
-    for name in ["cut.mp4", "cut.mkv"] {
+    let words = format!("{BUSY} -c:v libx264 -g 10 -pix_fmt yuv420p");
+    for (name, words) in [("cut.mp4", format!("{words} -movflags +faststart")), ("cut.mkv", words)] {
         let whole = std::fs::read(clips.make(name, &words)).unwrap();
         let video = open(clips.write(name, &whole[..whole.len() * 6 / 10]));
         let (expected, error) = drain(frames_on(&video, &Sampling::evenly(5), None));
@@ -387,6 +387,24 @@ fn a_file_that_is_cut_short_ends_with_the_same_error() {
         assert_same(&frames, &expected, name);
         assert!(matches!(error, Some(VideoError::Truncated { .. })), "{name}: {error:?}");
         assert_eq!(other.map(|error| error.to_string()), error.map(|error| error.to_string()), "{name}");
+    }
+}
+
+#[test]
+fn a_recording_that_was_stopped_within_a_picture_is_entered_at_key_frames() {
+    let clips = Clips::new();
+    let whole = std::fs::read(clips.make("whole.ts", &format!("{BUSY} -c:v libx264 -g 10 -pix_fmt yuv420p"))).unwrap();
+    for share in [0.9, 0.8, 0.7, 0.6] {
+        let bytes = (whole.len() as f64 * share) as usize;
+        let video = open(clips.write("cut.ts", &whole[..bytes]));
+        let sampling = Sampling::evenly(5);
+        let (expected, error) = drain(frames_on(&video, &sampling, None));
+        let (frames, complete) = follow(&video, find(&video, &sampling).unwrap().with_excerpt(&video).unwrap());
+        assert!(error.is_none() && complete, "{share}: {error:?}, {} frames", frames.len());
+        // What a decoder makes of the rest of the last picture depends on its number of threads.
+        let of = |frames: &[Frame]| frames.last().map(|frame| (frame.index, frame.time));
+        assert_same(&frames[..4], &expected[..4], "cut.ts");
+        assert_eq!((frames.len(), of(&frames)), (expected.len(), of(&expected)));
     }
 }
 

@@ -90,6 +90,13 @@ impl Excerpt {
         }
     }
 
+    /// Returns whether the excerpt ends with the last packet of a file that may end within it: a recording that was
+    /// stopped.
+    pub(crate) fn may_be_cut(&self, video: &Video) -> bool {
+        let Content::Transport(_, ranges, _) = &self.content else { return false };
+        ranges.last().is_some_and(|range| range.end == video.bytes)
+    }
+
     /// Opens the file. Returns the frames that a decoder must give, in order of presentation, and the bytes of the
     /// excerpt.
     pub(crate) fn open(self, path: &Path) -> io::Result<(Vec<ExcerptFrame>, Box<dyn Read + Send>)> {
