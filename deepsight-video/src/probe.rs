@@ -18,12 +18,12 @@ use crate::{
     ffmpeg::{self, Address, Opened, Programs},
     flv,
     orientation::Orientation,
-    parameter_sets::{first_of_each, units_of},
     process::{Ending, Process},
     sample_tables::Track,
     scan::{Clock, Packets, Scan, microseconds},
-    seek::{begins_h264, begins_hevc},
-    transport, vp8,
+    transport,
+    units::{begins_h264, begins_hevc, first_of_each, units_of},
+    vp8,
 };
 
 /// Properties of a file's video stream, as its headers state them.

@@ -4,8 +4,8 @@
 
 use crate::{
     boxes::{at_most_one, child, children, long, only, word},
-    parameter_sets::Place,
     scan::{Packets, Stamp},
+    units::Place,
 };
 
 /// One packet of a track.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::{answer::Packet, parameter_sets::Place};
+use crate::{answer::Packet, units::Place};
 
 /// Measurements on the packets of one stream, whatever the headers state. Times are in microseconds.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::parameter_sets::Place;
+use crate::units::Place;
 
 /// Bytes between the position that ffmpeg gives for a packet and the frame: the head of a block in Matroska (for up to
 /// 126 tracks), none, or the head of a frame in IVF.

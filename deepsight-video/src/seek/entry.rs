@@ -1,10 +1,10 @@
 use std::{fs::File, path::Path};
 
 use crate::{
-    parameter_sets::{Unit, units_of},
     probe::Header,
     scan::KeyPacket,
     transport,
+    units::{Unit, kind_of_hevc, resets_h264, units_of},
 };
 
 /// The effect of decoding that begins at a key frame.
@@ -71,35 +71,6 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// Type of the units of an H.264 frame that resets the decoder.
-const H264_IDR: u8 = 5;
-
-/// Types of the units of HEVC frames that reset the decoder wherever they are.
-const HEVC_IDR: [u8; 2] = [19, 20];
-
-/// Returns whether a decoder forgets all frames before a packet of H.264.
-pub(super) fn resets_h264(units: &[Unit]) -> bool {
-    kind_of_h264(units) == Some(H264_IDR)
-}
-
-/// Returns whether a decoder forgets all frames before a packet of HEVC. After other random access points it does so
-/// only at the beginning of a stream.
-pub(super) fn resets_hevc(units: &[Unit]) -> bool {
-    kind_of_hevc(units).is_some_and(|kind| HEVC_IDR.contains(&kind))
-}
-
-/// Returns whether decoding can begin at a packet of H.264 by what the packet says alone.
-pub(crate) fn begins_h264(units: &[Unit]) -> bool {
-    let has = |kind| units.iter().any(|unit| unit.head & 0x1f == kind);
-    resets_h264(units) && has(7) && has(8)
-}
-
-/// Returns whether decoding can begin at a packet of HEVC by what the packet says alone.
-pub(crate) fn begins_hevc(units: &[Unit]) -> bool {
-    let has = |kind| units.iter().any(|unit| unit.head >> 1 & 0x3f == kind);
-    resets_hevc(units) && has(32) && has(33) && has(34)
-}
-
 /// An IDR frame of H.264 resets the decoder. After other key frames, as in an open group of pictures, the decoder
 /// misses frames, and its messages on that cannot be told from those on damage.
 fn h264(units: &[Unit]) -> Entry {
@@ -109,14 +80,4 @@ fn h264(units: &[Unit]) -> Entry {
 /// Decoding can begin at a random access point of HEVC, of any kind.
 fn hevc(units: &[Unit]) -> Entry {
     if kind_of_hevc(units).is_some_and(|kind| (16..=21).contains(&kind)) { Entry::Clean } else { Entry::Unknown }
-}
-
-/// Returns the type of the first unit of H.264 that has a part of a picture.
-pub(super) fn kind_of_h264(units: &[Unit]) -> Option<u8> {
-    units.iter().map(|unit| unit.head & 0x1f).find(|kind| (1..=H264_IDR).contains(kind))
-}
-
-/// Returns the type of the first unit of HEVC that has a part of a picture.
-fn kind_of_hevc(units: &[Unit]) -> Option<u8> {
-    units.iter().map(|unit| unit.head >> 1 & 0x3f).find(|&kind| kind < 32)
 }

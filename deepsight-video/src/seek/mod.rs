@@ -14,7 +14,6 @@ use std::{collections::VecDeque, time::Duration};
 
 use deepsight_core::Frame;
 
-pub(crate) use entry::{begins_h264, begins_hevc};
 pub(crate) use route::Route;
 use run::Run;
 use stretch::Stretch;

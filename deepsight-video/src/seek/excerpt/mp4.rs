@@ -12,12 +12,9 @@ use super::{ExcerptFrame, Order, PartsOfFrames};
 use crate::{
     Video,
     boxes::{Boxes, child, children, only, word},
-    parameter_sets::{Place, Unit, walk},
     sample_tables::{Sample, Track},
-    seek::{
-        entry::{kind_of_h264, resets_h264, resets_hevc},
-        stretch::Stretch,
-    },
+    seek::stretch::Stretch,
+    units::{Place, is_never_referred_to, resets_h264, resets_hevc, walk},
 };
 
 /// Microseconds by which the times of an excerpt are later than those of its file, so that none is below 0.
@@ -143,13 +140,6 @@ impl Pieces {
         }
         Some(())
     }
-}
-
-/// Returns whether no other picture of H.264 is predicted from the one in a packet (`nal_ref_idc`, ITU-T H.264, section
-/// 7.4.1), and the packet has nothing but slices, messages, delimiters and filling. It may then be left out.
-fn is_never_referred_to(units: &[Unit]) -> bool {
-    let is_for_itself = |unit: &Unit| unit.head & 0x60 == 0 && [1, 6, 9, 12].contains(&(unit.head & 0x1f));
-    kind_of_h264(units).is_some() && units.iter().all(is_for_itself)
 }
 
 /// The boxes at the beginning of an excerpt.

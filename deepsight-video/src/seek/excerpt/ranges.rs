@@ -5,11 +5,8 @@ use std::{fs::File, ops::Range};
 use super::{ExcerptFrame, Order, PartsOfFrames};
 use crate::{
     Video,
-    parameter_sets::units_of,
-    seek::{
-        entry::{begins_h264, begins_hevc, resets_h264},
-        stretch::Stretch,
-    },
+    seek::stretch::Stretch,
+    units::{begins_h264, begins_hevc, resets_h264, units_of},
 };
 
 /// Returns the ranges of bytes with the packets of all stretches, and their frames, or `None` if decoding cannot go from

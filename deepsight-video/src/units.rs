@@ -1,4 +1,5 @@
-//! The parameter sets of H.264 and HEVC among the packets of a file. They state the size of the pictures.
+//! The units of H.264 and HEVC in the packets of a file (ITU-T H.264 and H.265, section 7.4): parameter sets, which
+//! state the size of the pictures, and the kinds of pictures, which tell where decoding can begin.
 
 use std::{
     fs::File,
@@ -171,6 +172,52 @@ pub(crate) fn walk(file: &mut File, packet: Place) -> io::Result<Option<Vec<Unit
     Ok(None)
 }
 
+/// Type of the units of an H.264 frame that resets the decoder.
+const H264_IDR: u8 = 5;
+
+/// Types of the units of HEVC frames that reset the decoder wherever they are.
+const HEVC_IDR: [u8; 2] = [19, 20];
+
+/// Returns whether a decoder forgets all frames before a packet of H.264.
+pub(crate) fn resets_h264(units: &[Unit]) -> bool {
+    kind_of_h264(units) == Some(H264_IDR)
+}
+
+/// Returns whether a decoder forgets all frames before a packet of HEVC. After other random access points it does so
+/// only at the beginning of a stream.
+pub(crate) fn resets_hevc(units: &[Unit]) -> bool {
+    kind_of_hevc(units).is_some_and(|kind| HEVC_IDR.contains(&kind))
+}
+
+/// Returns whether decoding can begin at a packet of H.264 by what the packet says alone.
+pub(crate) fn begins_h264(units: &[Unit]) -> bool {
+    let has = |kind| units.iter().any(|unit| unit.head & 0x1f == kind);
+    resets_h264(units) && has(7) && has(8)
+}
+
+/// Returns whether decoding can begin at a packet of HEVC by what the packet says alone.
+pub(crate) fn begins_hevc(units: &[Unit]) -> bool {
+    let has = |kind| units.iter().any(|unit| unit.head >> 1 & 0x3f == kind);
+    resets_hevc(units) && has(32) && has(33) && has(34)
+}
+
+/// Returns the type of the first unit of H.264 that has a part of a picture.
+pub(crate) fn kind_of_h264(units: &[Unit]) -> Option<u8> {
+    units.iter().map(|unit| unit.head & 0x1f).find(|kind| (1..=H264_IDR).contains(kind))
+}
+
+/// Returns the type of the first unit of HEVC that has a part of a picture.
+pub(crate) fn kind_of_hevc(units: &[Unit]) -> Option<u8> {
+    units.iter().map(|unit| unit.head >> 1 & 0x3f).find(|&kind| kind < 32)
+}
+
+/// Returns whether no other picture of H.264 is predicted from the one in a packet (`nal_ref_idc`, ITU-T H.264, section
+/// 7.4.1), and the packet has nothing but slices, messages, delimiters and filling. It may then be left out.
+pub(crate) fn is_never_referred_to(units: &[Unit]) -> bool {
+    let is_for_itself = |unit: &Unit| unit.head & 0x60 == 0 && [1, 6, 9, 12].contains(&(unit.head & 0x1f));
+    kind_of_h264(units).is_some() && units.iter().all(is_for_itself)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -194,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_with_new_parameter_sets_are_found() {
+    fn packets_with_new_units_are_found() {
         let plain = [unit(6, b"hello"), unit(5, b"slice"), unit(5, b"slice two")].concat();
         let set = |size: &[u8]| [unit(0x67, size), unit(0x68, b"pps"), unit(0x65, b"slice")].concat();
         let (one, other) = (set(b"640x360"), set(b"360x640"));
