@@ -55,6 +55,7 @@ pub mod report;
 #[cfg(feature = "model")]
 mod resize;
 mod scene;
+mod stage;
 #[cfg(feature = "model")]
 mod state_dict;
 mod still;
@@ -107,8 +108,8 @@ pub use verdict::Verdict;
 
 // Public in the modules `report` and `tracking`.
 pub(crate) use aggregate::Combined;
-pub(crate) use analyzer::{FrameError, Stage};
 pub(crate) use ensemble::EnsembleInfo;
+pub(crate) use stage::{FrameError, Stage};
 pub(crate) use track::{Tracker, TrackerConfig};
 
 /// Actions and sources that end when a [`CancelToken`] is cancelled.

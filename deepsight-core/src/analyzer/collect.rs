@@ -10,14 +10,14 @@ use super::history::Forgotten;
 use super::queue::Receiver;
 use super::shared_batcher::{Scored, SharedBatcher};
 use super::stages::{Cut, Detected, bytes_of_crops};
-use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
+use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, Job, Progress, ScoredFace};
 use crate::coverage::Losses;
 use crate::error::described;
 use crate::panics::guarded;
 use crate::scene::Scene;
 use crate::track::LinkedFrame;
 use crate::{
-    CombinedScore, FaceClassifier, Threads,
+    CombinedScore, FaceClassifier, FrameError, Stage, Threads,
     report::{ErrorLog, Evidence, ReportFace, ReportFrame},
 };
 

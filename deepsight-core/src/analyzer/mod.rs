@@ -4,7 +4,6 @@ mod collect;
 mod config;
 mod crops;
 mod evidence;
-mod failure;
 mod forget;
 mod history;
 mod job;
@@ -25,7 +24,6 @@ pub use self::cancel::{CancelToken, Interruptible, OnCancel};
 use self::closer::CloserLook;
 use self::collect::Collector;
 pub use self::config::AnalyzerConfig;
-pub use self::failure::{FrameError, Stage};
 pub use self::history::History;
 pub use self::job::{CloserFrames, Job, Progress, ScoredFace};
 use self::judge::{Judge, Spent};
@@ -35,7 +33,7 @@ use self::shared_batcher::SharedBatcher;
 use self::stage_thread::StageThread;
 use self::stages::{Detection, Linker};
 use crate::track::Insertion;
-use crate::{BoxError, Error, FaceClassifier, FaceCrop, FaceDetector, Frame, Report, Threads};
+use crate::{BoxError, Error, FaceClassifier, FaceCrop, FaceDetector, Frame, Report, Stage, Threads};
 
 /// Bytes of pixels at which a batch is full even if it has fewer frames or faces than allowed: ten frames of
 /// 1920 × 1080.

@@ -5,11 +5,11 @@ use super::collect::Collector;
 use super::history::History;
 use super::judge::{Judge, Spent};
 use super::stages::{Detection, Linker, usable};
-use super::{Analyzer, CancelToken, FrameError, Job, Stage};
+use super::{Analyzer, CancelToken, Job};
 use crate::error::described;
 use crate::{
-    BoxError, Decision, EnsembleAnswer, Error, FaceClassifier, FaceDetector, Frame, Input, Reason, Report, Segment,
-    Verdict,
+    BoxError, Decision, EnsembleAnswer, Error, FaceClassifier, FaceDetector, Frame, FrameError, Input, Reason, Report,
+    Segment, Stage, Verdict,
     report::{ReportFace, Track},
 };
 

@@ -2,10 +2,9 @@ use std::convert::Infallible;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
-use super::Stage;
 use super::queue::{Receiver, queue};
-use crate::Error;
 use crate::panics::panic_message;
+use crate::{Error, Stage};
 
 /// A stage that runs on its own thread. Waiting for it does not block a thread of a rayon pool, because the stage may
 /// need that thread: its detector does, and its frames may.

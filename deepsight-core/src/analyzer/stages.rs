@@ -5,12 +5,14 @@ use rayon::prelude::*;
 
 use super::queue::{Receiver, Sender};
 use super::search::{Found, Search};
-use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Stage};
+use super::{AnalyzerConfig, BATCH_BYTES, CancelToken};
 use crate::error::described;
 use crate::panics::guarded;
 use crate::scene::Scene;
 use crate::track::Insertion;
-use crate::{BoundingBox, BoxError, Face, FaceCrop, FaceDetector, FaceQuality, Frame, Threads, Tracker};
+use crate::{
+    BoundingBox, BoxError, Face, FaceCrop, FaceDetector, FaceQuality, Frame, FrameError, Stage, Threads, Tracker,
+};
 
 /// Number of consecutive errors after which decoding stops, because an iterator may return errors forever.
 const MAX_ERRORS_IN_A_ROW: usize = 100;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Stage;
 use super::collect::Collector;
 use crate::aggregate::weighed_mean;
 use crate::decide::{Findings, Seen, median};
 use crate::{
-    Coverage, Error, FaceQuality, Input, Reliability,
+    Coverage, Error, FaceQuality, Input, Reliability, Stage,
     report::{ReportFace, ReportFrame, Track},
 };
 

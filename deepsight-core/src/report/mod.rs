@@ -25,8 +25,8 @@ pub use signature::Signature;
 pub use stability::{Stability, VariationScore};
 pub use text::escape_html;
 
-pub use crate::analyzer::{FrameError, Stage};
 pub use crate::ensemble::EnsembleInfo;
+pub use crate::stage::{FrameError, Stage};
 pub use crate::variation::Variation;
 
 use image::RgbImage;
