@@ -235,8 +235,12 @@ impl Prober<'_> {
         let readable = header.is_read_to_the_end().then(|| packets.end_in_file() as f64 / bytes.max(1) as f64);
         let mut scan = packets.finish(header.stream, header.tick, clock);
         scan.readable = readable.filter(|share| (f64::MIN_POSITIVE..UNREADABLE_FROM).contains(share));
-        if header.container == "flv" && header.codec == "h264" {
-            header.reconfigured = !flv::has_one_configuration(self.path).unwrap_or(false);
+        if header.container == "flv" {
+            header.reconfigured = match header.codec.as_str() {
+                "flv1" => false,
+                "h264" => !flv::has_one_configuration(self.path).unwrap_or(false),
+                _ => true,
+            };
         }
         if header.container == "mpegts" {
             header.track = whole_track(self.path, &header, &scan);

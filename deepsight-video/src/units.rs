@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_with_new_units_are_found() {
+    fn packets_with_new_parameter_sets_are_found() {
         let plain = [unit(6, b"hello"), unit(5, b"slice"), unit(5, b"slice two")].concat();
         let set = |size: &[u8]| [unit(0x67, size), unit(0x68, b"pps"), unit(0x65, b"slice")].concat();
         let (one, other) = (set(b"640x360"), set(b"360x640"));
