@@ -30,8 +30,8 @@ pub fn y4m(bytes: &[u8]) -> bool {
 }
 
 /// Reads the index of an MP4 and its packets, and makes excerpts of the file, which must be MP4 files that have every
-/// wanted packet. A file without boxes is looked at as a transport stream and as an FLV file. Returns whether an excerpt
-/// was made, or the stream was whole.
+/// wanted packet. A file without boxes is looked at as a transport stream and as an FLV file. Returns whether an
+/// excerpt was made, or the stream was whole.
 ///
 /// # Panics
 /// Panics if an excerpt is not such a file, or if the file has another index when it is read as a stream.

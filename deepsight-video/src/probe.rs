@@ -22,7 +22,7 @@ use crate::{
     sample_tables::Track,
     scan::{Clock, Packets, Scan, microseconds},
     transport,
-    units::{begins_h264, begins_hevc, first_of_each, units_of},
+    units::{begins, first_of_each, units_of},
     vp8,
 };
 
@@ -442,11 +442,7 @@ fn whole_track(path: &Path, header: &Header, scan: &Scan) -> Option<transport::T
         && scan.shown.first()?.key
         && scan.stored.windows(2).all(|pair| pair[0].position < pair[1].position)
         && scan.stored.first()?.position == scan.key_packets.first()?.place?.position;
-    let begins = match header.codec.as_str() {
-        "h264" => begins_h264,
-        "hevc" => begins_hevc,
-        _ => return None,
-    };
+    let begins = begins(&header.codec)?;
     let keys: Option<Vec<_>> = scan.key_packets.iter().map(|key| Some(key.place?.position)).collect();
     let track = transport::Track::of_whole(path, header.pid.filter(|_| is_regular)?, &keys?).ok()??;
     let first = units_of(&mut File::open(path).ok()?, Some(&track), scan.key_packets.first()?.place?).ok()??;

@@ -189,14 +189,22 @@ pub(crate) fn resets_hevc(units: &[Unit]) -> bool {
     kind_of_hevc(units).is_some_and(|kind| HEVC_IDR.contains(&kind))
 }
 
-/// Returns whether decoding can begin at a packet of H.264 by what the packet says alone.
-pub(crate) fn begins_h264(units: &[Unit]) -> bool {
+/// Returns the function that says whether decoding can begin at a packet by what the packet says alone, if it is known
+/// for a codec.
+pub(crate) fn begins(codec: &str) -> Option<fn(&[Unit]) -> bool> {
+    match codec {
+        "h264" => Some(begins_h264),
+        "hevc" => Some(begins_hevc),
+        _ => None,
+    }
+}
+
+fn begins_h264(units: &[Unit]) -> bool {
     let has = |kind| units.iter().any(|unit| unit.head & 0x1f == kind);
     resets_h264(units) && has(7) && has(8)
 }
 
-/// Returns whether decoding can begin at a packet of HEVC by what the packet says alone.
-pub(crate) fn begins_hevc(units: &[Unit]) -> bool {
+fn begins_hevc(units: &[Unit]) -> bool {
     let has = |kind| units.iter().any(|unit| unit.head >> 1 & 0x3f == kind);
     resets_hevc(units) && has(32) && has(33) && has(34)
 }

@@ -6,11 +6,11 @@ use super::{ExcerptFrame, Order, PartsOfFrames};
 use crate::{
     Video,
     seek::stretch::Stretch,
-    units::{begins_h264, begins_hevc, resets_h264, units_of},
+    units::{begins, resets_h264, units_of},
 };
 
-/// Returns the ranges of bytes with the packets of all stretches, and their frames, or `None` if decoding cannot go from
-/// one of these stretches to the next.
+/// Returns the ranges of bytes with the packets of all stretches, and their frames, or `None` if decoding cannot go
+/// from one of these stretches to the next.
 pub(super) fn ranges(video: &Video, stretches: &[Stretch]) -> Option<(Vec<Range<u64>>, Vec<ExcerptFrame>)> {
     let (scan, header) = (&video.scan, &video.header);
     let stored = &scan.stored;
@@ -18,8 +18,7 @@ pub(super) fn ranges(video: &Video, stretches: &[Stretch]) -> Option<(Vec<Range<
     let begins = match header.codec.as_str() {
         // Its parameter sets are at the beginning of the file.
         "h264" if is_flv => resets_h264,
-        "h264" => begins_h264,
-        "hevc" if !is_flv => begins_hevc,
+        codec if !is_flv => begins(codec)?,
         _ => return None,
     };
     let order = Order::new(stored.iter().map(|packet| packet.raw).collect(), &scan.shown, stretches)?;
