@@ -18,7 +18,7 @@ use crate::{Error, Label};
 
 pub use self::burn::BurnStep;
 pub use self::fused::FusedStep;
-pub use gradients::{clip, gradient_norm, weighted_sum};
+pub use gradients::{ascended, clip, gradient_norm, weighted_sum};
 pub use loss_scale::LossScale;
 
 /// A batch of face pictures and their labels.

@@ -64,6 +64,10 @@ pub struct TrainConfig {
     pub ema: Option<f64>,
     /// Limit of the gradients' length, above 0. Longer gradients are scaled down to it. `None` for no limit.
     pub grad_clip: Option<f64>,
+    /// Radius of sharpness-aware minimization (SAM; Foret et al., ICLR 2021), above 0. A step then uses the gradients at
+    /// the point that lies this far uphill from the network's weights, which takes twice the time. `None` for the
+    /// gradients at the weights themselves.
+    pub sam: Option<f64>,
     /// Epochs without a better mean video AUC after which the run ends. `None` to run all epochs.
     pub early_stopping: Option<usize>,
     /// Augmentation of the faces.
@@ -115,6 +119,7 @@ impl Default for TrainConfig {
             drop_path: 0.0,
             ema: None,
             grad_clip: None,
+            sam: None,
             early_stopping: None,
             augmentation: Augmentation::robust(),
             clip_compression: None,
@@ -175,6 +180,9 @@ impl TrainConfig {
         }
         if let Some(limit) = self.grad_clip {
             Error::check("grad_clip", limit, limit > 0.0 && limit.is_finite(), "a number above 0 is needed")?;
+        }
+        if let Some(radius) = self.sam {
+            Error::check("sam", radius, radius > 0.0 && radius.is_finite(), "a number above 0 is needed")?;
         }
         if let Some(epochs) = self.early_stopping {
             Error::check("early_stopping", epochs, epochs > 0, one)?;
@@ -301,6 +309,7 @@ mod tests {
         let plateau = |config: &mut TrainConfig| (config.scheduler, config.rate_factor) = (SchedulerName::Plateau, 1.0);
         assert!(message(plateau).starts_with("rate_factor is 1: "));
         assert!(message(|config| config.ema = Some(f64::NAN)).starts_with("ema is NaN: "));
+        assert!(message(|config| config.sam = Some(0.0)).starts_with("sam is 0: "));
         assert!(message(|config| config.class_weights = ClassWeights::Given([0.0, 1.0])).contains("0,1"));
         TrainConfig::default().validate().unwrap();
     }

@@ -28,9 +28,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
 use deepsight_core::{
-    CancelToken,
+    CancelToken, Noise,
     model::{EfficientNet, ModelCard, ModelFile, WeightFormat},
 };
 
@@ -42,7 +43,7 @@ use self::state::RunState;
 use crate::calibrate::{ThresholdRule, calibrate};
 use crate::dataset::Sample;
 use crate::sampler::Draw;
-use crate::step::{Batch, LossScale, Objective, clip, gradient_norm};
+use crate::step::{Batch, LossScale, Objective, StepOutput, ascended, clip, gradient_norm};
 use crate::{Error, Scored};
 
 pub use config::{ClassWeights, Init, TrainConfig};
@@ -284,34 +285,22 @@ impl<B: Backend> Trainer<B> {
         samples: &mut dyn Iterator<Item = Result<Sample, Error>>,
         report: &mut dyn FnMut(&TrainProgress<'_>),
     ) -> Result<(), Error> {
-        let (batch_size, network) = (self.config.batch_size, self.config.model_name.config());
-        let (mut rows, mut outputs, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..self.config.accumulate {
-            let mut batch = Batch::default();
-            for sample in (&mut *samples).take(batch_size) {
-                let sample = sample?;
-                rows.push(sample.row);
-                batch.images.push(sample.image);
-                batch.labels.push(sample.label);
-            }
-            let (epoch, position) = (self.state.counters.epoch as u64, self.state.counters.position);
-            let noise = noise::noise(&self.config, &network, epoch, position, batch.images.len());
-            weights.push(self.objective.weight(&batch.labels));
-            let one = self.engines.run(self.state.network(), &batch, &noise, &self.objective)?;
-            self.check_finite("the loss", one.loss, &rows)?;
-            outputs.push(Ok(one));
-            self.state.counters.position += batch_size;
+        let (batches, rows) = self.batches(samples)?;
+        let mut output = self.passes(None, &batches)?;
+        self.check_finite("the loss", output.loss, &rows)?;
+        let mut norm = gradient_norm(self.state.network(), &output.gradients)?;
+        self.check_finite("the gradients' length", norm, &rows)?;
+        if let (Some(radius), false) = (self.config.sam, output.gradients.is_empty()) {
+            let uphill = ascended(self.state.network(), output.gradients, norm, radius);
+            output.gradients = self.passes(Some(&uphill), &batches)?.gradients;
+            norm = gradient_norm(self.state.network(), &output.gradients)?;
+            self.check_finite("the gradients' length", norm, &rows)?;
         }
-        let total: f32 = weights.iter().sum();
-        let output =
-            combine(self.state.network(), outputs.into_iter().zip(weights.iter().map(|weight| weight / total)))?;
         let lowest = self.engines.loss_scales().iter().flatten().map(LossScale::value).reduce(f32::min);
         if let (true, Some(loss_scale)) = (output.gradients.is_empty(), lowest) {
             report(&TrainProgress::Skipped { loss_scale });
             return Ok(());
         }
-        let norm = gradient_norm(self.state.network(), &output.gradients)?;
-        self.check_finite("the gradients' length", norm, &rows)?;
         let gradients = match self.config.grad_clip {
             Some(limit) => clip(self.state.network(), output.gradients, norm, limit),
             None => output.gradients,
@@ -324,7 +313,7 @@ impl<B: Backend> Trainer<B> {
         counters.step += 1;
         report(&TrainProgress::Step(StepSummary {
             epoch: counters.epoch,
-            step_in_epoch: counters.position / (batch_size * self.config.accumulate) - 1,
+            step_in_epoch: counters.position / (self.config.batch_size * self.config.accumulate) - 1,
             step: counters.step - 1,
             loss: output.loss,
             learning_rate,
@@ -333,6 +322,48 @@ impl<B: Backend> Trainer<B> {
             elapsed,
         }));
         Ok(())
+    }
+
+    /// Takes the batches of one step of the optimizer from the samples, each with the random factors of its pass, and
+    /// the rows of their faces.
+    fn batches(
+        &mut self,
+        samples: &mut dyn Iterator<Item = Result<Sample, Error>>,
+    ) -> Result<(Vec<(Batch, Noise)>, Vec<usize>), Error> {
+        let network = self.config.model_name.config();
+        let (mut rows, mut batches) = (Vec::new(), Vec::new());
+        for _ in 0..self.config.accumulate {
+            let mut batch = Batch::default();
+            for sample in (&mut *samples).take(self.config.batch_size) {
+                let sample = sample?;
+                rows.push(sample.row);
+                batch.images.push(sample.image);
+                batch.labels.push(sample.label);
+            }
+            let (epoch, position) = (self.state.counters.epoch as u64, self.state.counters.position);
+            let noise = noise::noise(&self.config, &network, epoch, position, batch.images.len());
+            batches.push((batch, noise));
+            self.state.counters.position += self.config.batch_size;
+        }
+        Ok((batches, rows))
+    }
+
+    /// Runs all batches of a step forward and backward, and combines their outputs. The network is the one that is
+    /// trained if no other is given.
+    fn passes(
+        &mut self,
+        network: Option<&EfficientNet<Autodiff<B>>>,
+        batches: &[(Batch, Noise)],
+    ) -> Result<StepOutput, Error> {
+        let network = network.unwrap_or(self.state.network());
+        let weight = |batch: &Batch| self.objective.weight(&batch.labels);
+        let total: f32 = batches.iter().map(|(batch, _)| weight(batch)).sum();
+        let shares: Vec<f32> = batches.iter().map(|(batch, _)| weight(batch) / total).collect();
+        let mut outputs = Vec::new();
+        for (batch, noise) in batches {
+            outputs.push(Ok(self.engines.run(network, batch, noise, &self.objective)?));
+        }
+        combine(network, outputs.into_iter().zip(shares))
     }
 
     /// Returns the time since the last call.
@@ -346,7 +377,7 @@ impl<B: Backend> Trainer<B> {
             return Ok(());
         }
         let Counters { epoch, position, .. } = &self.state.counters;
-        let step = position / (self.config.batch_size * self.config.accumulate) + 1;
+        let step = position / (self.config.batch_size * self.config.accumulate);
         Err(Error::NotFinite { what, value, epoch: epoch + 1, step, files: self.data.files(rows) })
     }
 

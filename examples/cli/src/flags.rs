@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn every_setting_of_a_training_run_is_named_by_its_flag() {
-        let changes: [(Change, &str); 17] = [
+        let changes: [(Change, &str); 18] = [
             (|c| c.input_size = Some(1), "--input-size is 1: "),
             (|c| c.epochs = 0, "--epochs is 0: "),
             (|c| c.batch_size = 1, "--batch-size is 1: "),
@@ -119,6 +119,7 @@ mod tests {
             (|c| c.drop_path = 1.0, "--drop-path is 1: "),
             (|c| c.ema = Some(1.0), "--ema is 1: "),
             (|c| c.grad_clip = Some(0.0), "--grad-clip is 0: "),
+            (|c| c.sam = Some(0.0), "--sam is 0: "),
             (|c| c.early_stopping = Some(0), "--early-stopping is 0: "),
             (|c| c.learning_rate = -1.0, "--learning-rate is -1: a number above 0 is needed"),
             (|c| c.minimum_rate = -1.0, "--minimum-rate is -1: "),

@@ -68,6 +68,25 @@ fn a_stopped_run_on_burns_engine_with_a_plateau_and_accumulated_gradients_gives_
 }
 
 #[test]
+fn a_stopped_run_with_sharpness_aware_steps_gives_the_same_bytes_and_another_network_than_plain_steps() {
+    let mut config = faces::config();
+    (config.sam, config.accumulate, config.epochs) = (Some(0.5), 2, 1);
+    goes_on_bit_for_bit(&config, &[1]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let network = |sam: Option<f64>, name: &str| {
+        let mut config = config.clone();
+        config.sam = sam;
+        let options = faces::options(&folder.path().join(name));
+        let data = faces::data(folder.path(), &config);
+        let mut trainer = Trainer::<B>::new(config, data, &[Default::default()], options).unwrap();
+        train(&mut trainer);
+        trainer.network().state_dict()
+    };
+    assert!(network(None, "plain") != network(Some(0.5), "sharpness-aware"));
+}
+
+#[test]
 fn a_stopped_run_on_two_devices_gives_the_same_network() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = faces::config();
