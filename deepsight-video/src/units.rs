@@ -195,6 +195,7 @@ pub(crate) fn begins(codec: &str) -> Option<fn(&[Unit]) -> bool> {
     match codec {
         "h264" => Some(begins_h264),
         "hevc" => Some(begins_hevc),
+        "mpeg2video" => Some(begins_mpeg2),
         _ => None,
     }
 }
@@ -209,6 +210,16 @@ fn begins_hevc(units: &[Unit]) -> bool {
     resets_hevc(units) && has(32) && has(33) && has(34)
 }
 
+/// Sequence headers, and the type of a picture that refers to no other one (ISO/IEC 13818-2, section 6.3).
+fn begins_mpeg2(units: &[Unit]) -> bool {
+    let is_intra = |unit: &Unit| match &unit.content {
+        UnitContent::Read(bytes) => bytes.get(2).is_some_and(|byte| byte >> 3 & 7 == 1),
+        UnitContent::At(_) => false,
+    };
+    units.first().is_some_and(|unit| unit.head == 0xb3)
+        && units.iter().find(|unit| unit.head == 0).is_some_and(is_intra)
+}
+
 /// Returns the type of the first unit of H.264 that has a part of a picture.
 pub(crate) fn kind_of_h264(units: &[Unit]) -> Option<u8> {
     units.iter().map(|unit| unit.head & 0x1f).find(|kind| (1..=H264_IDR).contains(kind))
@@ -217,6 +228,50 @@ pub(crate) fn kind_of_h264(units: &[Unit]) -> Option<u8> {
 /// Returns the type of the first unit of HEVC that has a part of a picture.
 pub(crate) fn kind_of_hevc(units: &[Unit]) -> Option<u8> {
     units.iter().map(|unit| unit.head >> 1 & 0x3f).find(|&kind| kind < 32)
+}
+
+/// Most bytes of a message that are read.
+const MAX_MESSAGE: u64 = 4096;
+
+/// Returns whether a packet of H.264 states that all pictures shown after it are exact for a decoder that begins there
+/// (a recovery point, ITU-T H.264, section D.2.8), as at the beginning of an open group of pictures.
+pub(crate) fn recovers_h264(file: &mut File, units: &[Unit]) -> io::Result<bool> {
+    for unit in units.iter().filter(|unit| unit.head & 0x1f == 6) {
+        if is_exact_recovery_point(&unit.read(file, MAX_MESSAGE)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Returns whether a unit with messages has a recovery point at which every picture is exact from the first one on.
+fn is_exact_recovery_point(unit: &[u8]) -> bool {
+    // After two zeros, a three is inserted where the bytes would be taken for a start code.
+    let inserted = |at: usize| at >= 2 && unit[at - 2..=at] == [0, 0, 3];
+    let mut bytes = (1..unit.len()).filter(|&at| !inserted(at)).map(|at| unit[at]);
+    // Type and length of a message are sums of bytes that end with the first one below 255.
+    let number = |bytes: &mut dyn Iterator<Item = u8>| {
+        let mut sum = 0;
+        loop {
+            let byte = bytes.next()?;
+            sum += usize::from(byte);
+            if byte < 255 {
+                return Some(sum);
+            }
+        }
+    };
+    while let (Some(kind), Some(length)) = (number(&mut bytes), number(&mut bytes)) {
+        let first = bytes.clone().next();
+        if kind == 6 {
+            // One bit: no picture needs to be decoded before. One bit: the pictures are exact. One bit: no frame before
+            // is missing where streams were joined, which matters to the pictures shown before this one only.
+            return first.is_some_and(|first| first & 0xc0 == 0xc0);
+        }
+        if length > 0 {
+            bytes.nth(length - 1);
+        }
+    }
+    false
 }
 
 /// Returns whether no other picture of H.264 is predicted from the one in a packet (`nal_ref_idc`, ITU-T H.264, section
@@ -274,6 +329,26 @@ mod tests {
         assert_eq!(units[1].content, UnitContent::Read(b"\x67size".to_vec()));
         assert_eq!(units[3].content, UnitContent::Read(b"\x65slice".to_vec()));
         assert_eq!(after_start_codes(b"\0\0"), []);
+    }
+
+    #[test]
+    fn a_recovery_point_is_exact_if_its_message_says_so() {
+        // The message after one of 300 bytes, after an empty one, and alone; its first bits are those of the count.
+        let before = [&[6, 5, 255, 45][..], &[7; 300]].concat();
+        for (unit, exact) in [
+            (&b"\x06\x06\x01\xc4\x80"[..], true),
+            (&[before.as_slice(), &[6, 1, 0xc4, 0x80]].concat(), true),
+            (b"\x06\x01\0\x06\x01\xc4\x80", true),
+            (b"\x06\x01\x03\0\0\x03\x01\x06\x01\xc4\x80", true),
+            (b"\x06\x06\x01\x84\x80", false),
+            (b"\x06\x06\x01\x4c\x80", false),
+            (b"\x06\x05\x02\x06\x01\x80", false),
+            (b"\x06\x06", false),
+            (b"\x06\x05\xff\xff", false),
+            (b"", false),
+        ] {
+            assert_eq!(is_exact_recovery_point(unit), exact, "{unit:?}");
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
-use std::{fs::File, path::Path};
+use std::{fs::File, io, path::Path};
 
 use crate::{
     probe::Header,
     scan::KeyPacket,
     transport,
-    units::{Unit, kind_of_hevc, resets_h264, units_of},
+    units::{Unit, kind_of_hevc, recovers_h264, resets_h264, units_of},
 };
 
 /// The effect of decoding that begins at a key frame.
@@ -55,26 +55,30 @@ impl<'a> Entries<'a> {
             codec if CLEAN.contains(&codec) => Entry::Clean,
             codec if RECOVERING.contains(&codec) => Entry::Recovers,
             "h264" => self.look(key, h264),
-            "hevc" => self.look(key, hevc),
+            "hevc" => self.look(key, |_, units| Ok(hevc(units))),
             _ => Entry::Unknown,
         }
     }
 
-    fn look(&mut self, key: usize, kind: fn(&[Unit]) -> Entry) -> Entry {
+    fn look(&mut self, key: usize, kind: fn(&mut File, &[Unit]) -> io::Result<Entry>) -> Entry {
         let (Some(place), Some(file)) = (self.packets.get(key).and_then(|packet| packet.place), &mut self.file) else {
             return Entry::Unknown;
         };
         match units_of(file, self.track, place) {
-            Ok(Some(units)) => kind(&units),
+            Ok(Some(units)) => kind(file, &units).unwrap_or(Entry::Unknown),
             _ => Entry::Unknown,
         }
     }
 }
 
-/// An IDR frame of H.264 resets the decoder. After other key frames, as in an open group of pictures, the decoder
-/// misses frames, and its messages on that cannot be told from those on damage.
-fn h264(units: &[Unit]) -> Entry {
-    if resets_h264(units) { Entry::Clean } else { Entry::Unknown }
+/// An IDR frame of H.264 resets the decoder. An open group of pictures begins with a recovery point: pictures that are
+/// shown before it may be missing for the decoder, those shown after it are exact.
+fn h264(file: &mut File, units: &[Unit]) -> io::Result<Entry> {
+    Ok(match resets_h264(units) {
+        true => Entry::Clean,
+        false if recovers_h264(file, units)? => Entry::Recovers,
+        false => Entry::Unknown,
+    })
 }
 
 /// Decoding can begin at a random access point of HEVC, of any kind.

@@ -172,7 +172,12 @@ fn picked(plan: &Plan, shown: &[Shown], shift: i64, cap: u64) -> Vec<usize> {
 /// which are those of its pictures only if none is stored out of order.
 pub(crate) fn allows_seeks(video: &Video) -> bool {
     let container = video.header.container.split(',').next().unwrap_or_default();
-    CONTAINERS.contains(&container) && !(container == "avi" && video.scan.unstamped) && !video.header.reconfigured
+    let is_known = match container {
+        "avi" => !video.scan.unstamped,
+        "mpegts" => video.header.track.is_some(),
+        _ => CONTAINERS.contains(&container),
+    };
+    is_known && !video.header.reconfigured
 }
 
 /// Returns whether times identify frames, and each picture depends on its own stretch alone.
@@ -193,7 +198,7 @@ fn is_regular(video: &Video) -> bool {
 }
 
 /// Containers in which a seek leads to the key frame before a time.
-const CONTAINERS: [&str; 4] = ["mov", "matroska", "avi", "flv"];
+const CONTAINERS: [&str; 3] = ["mov", "matroska", "flv"];
 
 /// Estimates of times in seconds, measured on one core of a server from 2020. Only their ratios matter.
 #[derive(Debug, Clone, Copy)]

@@ -63,7 +63,7 @@ impl Run {
         let wanted = wanted.flat_map(|&(first, last)| first..=last).collect();
         let (sender, decoded) = mpsc::channel();
         let inputs = stretches.into_iter().map(Input::new).map(ExpectedFrames::Seek).collect();
-        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
+        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, expected: false, sender };
         let mut command = ffmpeg::seek(&programs.ffmpeg, path, &options.limits, &job);
         let process = Process::spawn(&mut command, &options.limits, None, move |line| watch.take(line))?;
         processes.add(&process);
@@ -85,7 +85,7 @@ impl Run {
         filters = filters + "," + &picture.filters_on_selected(None) + "[frames]";
         let (sender, decoded) = mpsc::channel();
         let inputs = vec![ExpectedFrames::Excerpt { frames, later, next: 0, may_be_cut }];
-        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
+        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, expected: false, sender };
         let mut command =
             ffmpeg::excerpt(&programs.ffmpeg, &options.limits, container, &filters, header.old_sync_option);
         let process = Process::spawn_on(&mut command, &options.limits, bytes, move |line| watch.take(line))?;
@@ -143,9 +143,19 @@ fn target(video: &Video, stretch: &Stretch, keys: &[usize]) -> Option<i64> {
     let later = match video.header.container.split(',').next() {
         Some("matroska") => FFMPEG_SEEKS_EARLIER.saturating_add(scan.step / 2).min(room),
         Some("avi") => 0,
+        // The seek leads to any packet that is decoded before this time, and packets are decoded before they are shown.
+        Some("mpegts") => -shown_later(scan),
         _ => (scan.step / 2).min(room),
     };
     Some(first.raw.saturating_add(later)).filter(|&time| time > 0)
+}
+
+/// Most frames that a packet of a transport stream waits after its decoding until it is shown.
+const MOST_HELD_BACK: i64 = 16;
+
+/// Returns the most microseconds between the decoding of a packet of a transport stream and its being shown.
+fn shown_later(scan: &Scan) -> i64 {
+    scan.step.saturating_mul(MOST_HELD_BACK)
 }
 
 /// A seek may lead to a place that is earlier by this much, in microseconds, or by two key frames. Decoding stops if it
@@ -164,7 +174,8 @@ fn filters(video: &Video, stretches: &[Stretch], keys: &[usize], marks: &Marks) 
         } else {
             let key = keys.partition_point(|&key| key < stretch.first).saturating_sub(2);
             let earliest = time_of(shown, keys.get(key).copied().unwrap_or(0));
-            let earliest = earliest.min(time_of(shown, stretch.first).saturating_sub(TOO_EARLY));
+            let too_early = TOO_EARLY.max(shown_later(&video.scan).saturating_mul(2));
+            let earliest = earliest.min(time_of(shown, stretch.first).saturating_sub(too_early));
             format!("trim=duration={},", ffmpeg::seconds(last.saturating_sub(earliest).saturating_add(TOO_EARLY)))
         };
         filters.push_str(&format!(
@@ -205,11 +216,26 @@ fn time_of(shown: &[Shown], place: usize) -> i64 {
     shown.get(place).map_or(0, |frame| frame.time)
 }
 
+/// Messages of the decoders of H.264 and HEVC on pictures that refer to one that they did not decode. After a seek,
+/// these are pictures before a key frame, and pictures of an open group that are shown before its key frame.
+const OF_MISSING_PICTURES: [&str; 8] = [
+    "mmco: unref short failure",
+    "co located POCs unavailable",
+    "reference picture missing during reorder",
+    "Missing reference picture, default is ",
+    "illegal short term buffer state detected",
+    "number of reference frames ",
+    "Frame num gap ",
+    "Could not find ref with POC ",
+];
+
 /// A reader of the marks of all inputs.
 struct Watch {
     marks: Marks,
     scan: Arc<Scan>,
     inputs: Vec<ExpectedFrames>,
+    /// Whether the last message was an expected one, so that ffmpeg may say that it was repeated.
+    expected: bool,
     sender: Sender<Decoded>,
 }
 
@@ -233,6 +259,11 @@ impl ExpectedFrames {
     /// what there is of that packet, too. The pixels of its missing part depend on the decoder's number of threads.
     fn is_at_its_cut(&self) -> bool {
         matches!(self, Self::Excerpt { frames, next, may_be_cut: true, .. } if frames.len() - next <= HELD_BACK)
+    }
+
+    /// Returns whether the first frame of a stretch has yet to come, so that frames before it may be decoded now.
+    fn is_before_its_stretch(&self) -> bool {
+        matches!(self, Self::Seek(input) if input.next == input.stretch.first && input.next > 0)
     }
 
     /// Records a decoded frame. Returns an event if the frame decides about wanted frames.
@@ -293,10 +324,7 @@ impl Watch {
         let (told, is_mark) = match self.marks.read(line) {
             Line::Begun => (None, true),
             Line::Complete(mark) => (self.decoded(mark), true),
-            Line::Message => {
-                let failed = !line.trim_ascii().is_empty() && !self.inputs.iter().any(ExpectedFrames::is_at_its_cut);
-                (failed.then_some(Decoded::Failed), false)
-            }
+            Line::Message => (self.fails(line).then_some(Decoded::Failed), false),
         };
         if let Some(told) = told {
             // Sending fails if the iterator was dropped. Then ffmpeg has been killed too.
@@ -305,10 +333,61 @@ impl Watch {
         is_mark
     }
 
+    /// Returns whether a message tells that a wanted frame may differ from that of a sequential pass.
+    fn fails(&mut self, line: &[u8]) -> bool {
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim();
+        let is_repeated = line.starts_with("Last message repeated ");
+        self.expected = match line.split_once("] ") {
+            Some((decoder, message)) if decoder.starts_with("[h264 @ ") || decoder.starts_with("[hevc @ ") => {
+                let message = message.strip_prefix("[error] ").unwrap_or(message);
+                OF_MISSING_PICTURES.iter().any(|known| message.starts_with(known))
+                    && self.inputs.iter().any(ExpectedFrames::is_before_its_stretch)
+            }
+            _ => self.expected && is_repeated,
+        };
+        !(line.is_empty() || self.expected || self.inputs.iter().any(ExpectedFrames::is_at_its_cut))
+    }
+
     fn decoded(&mut self, mark: Mark) -> Option<Decoded> {
         match (self.inputs.get_mut(mark.filter), mark.time) {
             (Some(input), Some(time)) => input.take(time, &self.scan.shown),
             _ => Some(Decoded::Failed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_about_a_missing_picture_is_expected_before_the_first_frame_of_a_stretch_only() {
+        let shown = (0..20).map(|n| Shown { time: n * 40_000, raw: n * 40_000, key: n % 5 == 0 }).collect();
+        let scan = Arc::new(Scan { shown, ..Scan::default() });
+        let (sender, decoded) = mpsc::channel();
+        let input = |first| ExpectedFrames::Seek(Input::new(Stretch { first, wanted: vec![(first + 1, first + 3)] }));
+        let inputs = vec![input(0), input(10)];
+        let mut watch = Watch { marks: Marks::new(), scan, inputs, expected: false, sender };
+        let missing = b"[h264 @ 0x5] [error] co located POCs unavailable";
+        let repeated = b"    Last message repeated 2 times";
+        for (line, fails) in [
+            (&missing[..], false),
+            (repeated, false),
+            (b"[hevc @ 0x5] Could not find ref with POC 12", false),
+            (b"", false),
+            (b"[h264 @ 0x5] [error] error while decoding MB 3 2, bytestream -7", true),
+            (repeated, true),
+            (b"[mov @ 0x5] [error] co located POCs unavailable", true),
+        ] {
+            assert_eq!(watch.fails(line), fails, "{}", String::from_utf8_lossy(line));
+        }
+        // A frame before the stretch, then its first one.
+        for (filter, time, told) in [(0, 0, false), (0, 40_000, true), (1, 360_000, false), (1, 400_000, false)] {
+            assert!(!watch.fails(missing));
+            assert_eq!(watch.decoded(Mark { index: 0, time: Some(time), filter }).is_some(), told, "{time}");
+        }
+        assert!(watch.fails(missing) && watch.fails(repeated));
+        assert!(decoded.try_recv().is_err());
     }
 }

@@ -18,7 +18,8 @@ pub(super) fn ranges(video: &Video, stretches: &[Stretch]) -> Option<(Vec<Range<
     let begins = match header.codec.as_str() {
         // Its parameter sets are at the beginning of the file.
         "h264" if is_flv => resets_h264,
-        codec if !is_flv => begins(codec)?,
+        // Key frames of other codecs do not reset the decoder, which would mix the frames of two stretches.
+        codec @ ("h264" | "hevc") if !is_flv => begins(codec)?,
         _ => return None,
     };
     let order = Order::new(stored.iter().map(|packet| packet.raw).collect(), &scan.shown, stretches)?;
