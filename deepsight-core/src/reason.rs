@@ -627,7 +627,7 @@ pub(crate) fn percent(probability: f32) -> String {
 }
 
 /// Formats a number with at most one decimal, and without the decimal if it would be 0.
-fn number(value: f32) -> String {
+pub(crate) fn number(value: f32) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }

@@ -11,8 +11,13 @@ use crate::{Error, FaceQuality};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reliability {
-    /// Distance from the threshold within which a verdict is uncertain, `0..=0.5`.
+    /// Distance from the threshold within which a verdict on a single face is uncertain, `0..=0.5`.
     pub uncertain_band: f32,
+    /// Correlation of two faces of the same video: the share of the variance of log-odds within a class that lies
+    /// between videos, `0..=1` (intraclass correlation; Shrout & Fleiss, Psychological Bulletin 1979). `None` if not
+    /// measured: then several faces are no better than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub face_correlation: Option<f32>,
     /// The limits of quality within which faces can be judged.
     pub quality: QualityLimits,
     /// The share of real people who reach a probability, as a curve of rising probabilities and falling rates. Empty if
@@ -112,10 +117,44 @@ impl Reliability {
     pub fn new(uncertain_band: f32) -> Self {
         Self {
             uncertain_band,
+            face_correlation: None,
             quality: QualityLimits::default(),
             false_alarms: Vec::new(),
             missed_fakes: BTreeMap::new(),
         }
+    }
+
+    /// Returns the uncertain band of a verdict on the mean of several looks at a person. The mean varies less than a
+    /// single face does, so the same probability is better evidence.
+    ///
+    /// With a [`face_correlation`](Self::face_correlation) of `c`, the variance of a mean of `n` log-odds is
+    /// `c + (1 − c) / n` of that of one face, and so is the log-odds that is evidence as strong as one face's. The band
+    /// is as wide as the farther of both ends needs, and never wider than that of a single face.
+    ///
+    /// ```
+    /// use deepsight_core::Reliability;
+    ///
+    /// let mut reliability = Reliability::new(0.3);
+    /// assert_eq!(reliability.band_over(12.0, 0.5), 0.3);
+    /// reliability.face_correlation = Some(0.6);
+    /// assert_eq!(reliability.band_over(1.0, 0.5), 0.3);
+    /// assert!((reliability.band_over(12.0, 0.5) - 0.2073).abs() < 1e-4);
+    /// ```
+    pub fn band_over(&self, looks: f32, threshold: f32) -> f32 {
+        let band = self.uncertain_band;
+        if self.face_correlation.is_none() || looks <= 1.0 {
+            return band;
+        }
+        let lower = self.limit_over(looks, (threshold - band).max(0.0));
+        let upper = self.limit_over(looks, (threshold + band).min(1.0));
+        (threshold - lower).max(upper - threshold).clamp(0.0, band)
+    }
+
+    /// Returns the mean of several looks that is evidence as strong as a single face of that probability.
+    pub(crate) fn limit_over(&self, looks: f32, probability: f32) -> f32 {
+        let correlation = f64::from(self.face_correlation.unwrap_or(1.0));
+        let variance = correlation + (1.0 - correlation) / f64::from(looks.max(1.0));
+        sigmoid(logit(probability.into()) * variance) as f32
     }
 
     /// Returns the threshold that the most suspicious of `people` must reach, so that a clip of real people is no more
@@ -181,6 +220,9 @@ impl Reliability {
         let unit = |value: f32| (0.0..=1.0).contains(&value);
         let band = self.uncertain_band;
         Error::check("uncertain_band", band, (0.0..=0.5).contains(&band), "must lie in 0..=0.5")?;
+        if let Some(correlation) = self.face_correlation {
+            Error::check("face_correlation", correlation, unit(correlation), "must lie in 0..=1")?;
+        }
         let QualityLimits { min_detail, full_detail, min_light, max_turn } = self.quality;
         Error::check("min_detail", min_detail, (0.0..=4096.0).contains(&min_detail), "must lie in 0..=4096 pixels")?;
         let full_is_usable = full_detail >= min_detail && full_detail <= 4096.0;

@@ -168,9 +168,9 @@ impl AnalyzerConfig {
         Self { segments, ..self }
     }
 
-    /// Returns the uncertain band that applies to a model with this reliability: the configured band, or else the
-    /// model's, or else 0.05. The model's band was measured around its own threshold, so it is not used around a
-    /// configured one.
+    /// Returns the uncertain band that applies to a single face and a model with this reliability: the configured band,
+    /// or else the model's, or else 0.05. The model's band was measured around its own threshold, so it is not used
+    /// around a configured one. Over several faces the model's band is narrower ([`Reliability::band_over`]).
     pub fn band(&self, reliability: Option<&Reliability>) -> f32 {
         const DEFAULT: f32 = 0.05;
         let measured = reliability.filter(|_| self.threshold.is_none()).map(|reliability| reliability.uncertain_band);

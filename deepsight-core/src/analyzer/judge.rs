@@ -85,7 +85,7 @@ impl Judge {
             classify: collector.spent.as_secs_f64(),
             total: spent.total.as_secs_f64(),
         };
-        let uncertain_band = Some(self.config.band(self.reliability()));
+        let uncertain_band = Some(decision.uncertain_band);
         let analyzer = AnalyzerConfig { threshold: Some(self.threshold), uncertain_band, ..self.config };
         let settings = Settings { detector: self.detector, analyzer, run: Default::default() };
         let Collector { frames, errors, .. } = collector;

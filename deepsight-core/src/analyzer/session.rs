@@ -176,7 +176,7 @@ impl<D: FaceDetector, C: FaceClassifier> Session<D, C> {
         let faces = self.collector.frames.get(position).map(|frame| frame.faces.clone()).unwrap_or_default();
         let error = self.collector.new_error.take();
         let (changed, decision) = self.answer();
-        let Decision { verdict, fake_probability, reasons, segments, ensemble } = decision;
+        let Decision { verdict, fake_probability, reasons, segments, ensemble, .. } = decision;
         let tracks = self.tracks.clone();
         Update {
             index,

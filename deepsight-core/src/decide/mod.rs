@@ -21,6 +21,9 @@ pub struct Decision {
     /// Probability that the clip is forged, `0..=1`; `None` if no face was scored. If a segment decided, it is the
     /// segment's.
     pub fake_probability: Option<f32>,
+    /// Distance from the threshold within which the verdict would be uncertain, `0..=0.5`. The more often the deciding
+    /// person was looked at, the narrower it is ([`Reliability::band_over`]).
+    pub uncertain_band: f32,
     /// The reasons for the verdict, doubts first.
     pub reasons: Vec<Reason>,
     /// The most suspicious seconds of people who are long in view, by track and time.
@@ -114,6 +117,11 @@ impl Findings {
         let scored: usize = self.probabilities.iter().map(Vec::len).sum();
         let band = config.band(reliability);
         let people = People::among(self, config, threshold + band, reliability);
+        // A threshold or a band of the analysis holds for any number of looks.
+        let measured = reliability.filter(|_| config.threshold.is_none() && config.uncertain_band.is_none());
+        let person = people.combined.and_then(|combined| combined.track).filter(|_| measured.is_some());
+        let looks = person.map_or(1.0, |track| self.looks(track, &people.judged[track]));
+        let uncertain_band = measured.map_or(band, |reliability| reliability.band_over(looks, threshold));
         match people.combined {
             None if self.failed_faces == 0 => {
                 reasons.push(Reason::NoFaces { frames: self.frames });
@@ -143,13 +151,16 @@ impl Findings {
                     reasons.push(Reason::FacesTooSmall { median, limit: config.reliable_face_size });
                 }
                 reasons.extend(people.unclear.map(|defect| self.unclear(defect, &people, config, reliability)));
-                if Verdict::of_probability(fake_probability, threshold, band) == Verdict::Uncertain {
-                    reasons.push(Reason::NearThreshold { fake_probability, threshold, band });
+                if Verdict::of_probability(fake_probability, threshold, uncertain_band) == Verdict::Uncertain {
+                    reasons.push(Reason::NearThreshold { fake_probability, threshold, band: uncertain_band });
                 } else if let (Some(_), Some(reliability), None) = (combined.track, reliability, config.threshold) {
                     // Only the model's own threshold is corrected: its rates were not measured at a configured one.
                     // With one person, the verdict is FAKE from the upper end of the band on.
-                    let (count, alone) = (people.able(config) + self.forgotten_people, (threshold + band).min(1.0));
-                    let corrected = reliability.threshold_among(count, alone);
+                    let count = people.able(config) + self.forgotten_people;
+                    let alone = (threshold + uncertain_band).min(1.0);
+                    // Rates of false alarms were measured on single faces.
+                    let of_one_face = reliability.threshold_among(count, (threshold + band).min(1.0));
+                    let corrected = reliability.limit_over(looks, of_one_face).max(alone);
                     if fake_probability >= threshold && fake_probability < corrected {
                         reasons.push(Reason::ManyPeople {
                             people: count,
@@ -239,7 +250,22 @@ impl Findings {
         }
         let named = |segment: Segment| Segment { track: self.id(segment.track), ..segment };
         let segments = segments.found.into_iter().map(|judged| named(judged.segment)).collect();
-        Decision { verdict, fake_probability, reasons, segments, ensemble: None }
+        Decision { verdict, fake_probability, uncertain_band, reasons, segments, ensemble: None }
+    }
+
+    /// Returns the number of looks at a person: the weight of the faces by which it is judged, of which at most two a
+    /// second count. Faces of neighboring frames are almost the same picture.
+    fn looks(&self, track: usize, faces: &[Weighed]) -> f32 {
+        const APART: f64 = 0.5;
+        let mut last = f64::NEG_INFINITY;
+        let times = self.seen.get(track).into_iter().flatten().map(|seen| seen.time);
+        let apart = times.filter(|&time| {
+            // A rate of exactly two a second may be rounded.
+            let is_apart = time >= last + APART - 1e-3;
+            last = if is_apart { time } else { last };
+            is_apart
+        });
+        total(faces).min(apart.count() as f32).max(1.0)
     }
 
     /// Returns the faces of a track with their weights. If too few faces of the track can be judged and tracks decide,

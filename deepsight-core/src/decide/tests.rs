@@ -298,6 +298,61 @@ fn the_uncertain_band_is_the_models_unless_the_analysis_sets_one() {
     assert_eq!(verdict(AnalyzerConfig::new(), None), Verdict::Fake, "0.05 for a model without one");
 }
 
+#[test]
+#[allow(clippy::unwrap_used)]
+fn the_more_often_a_person_is_seen_the_narrower_is_the_measured_band() {
+    let mut reliability = reliability();
+    (reliability.uncertain_band, reliability.face_correlation) = (0.29, Some(0.6));
+    let decide = |interval: f64, faces: usize, config: &AnalyzerConfig| {
+        timed(interval, &[(0.84, faces)]).decide(config, 0.6, Some(&reliability))
+    };
+    let usual = AnalyzerConfig::new();
+    let often = decide(1.0, 12, &usual);
+    assert_eq!(often.verdict, Verdict::Fake, "{:?}", often.reasons);
+    assert!((0.21..0.24).contains(&often.uncertain_band), "{often:?}");
+    for (what, decision) in [
+        ("three looks", decide(1.0, 3, &usual)),
+        ("half a second", decide(0.04, 12, &usual)),
+        ("a band of the analysis", decide(1.0, 12, &usual.clone().with_uncertain_band(0.29))),
+    ] {
+        assert_eq!(decision.verdict, Verdict::Uncertain, "{what}: {:?}", decision.reasons);
+        let Reason::NearThreshold { band, .. } = decision.reasons[0] else { panic!("{what}: {:?}", decision.reasons) };
+        assert!(band == decision.uncertain_band && band > 0.24, "{what}: {band}");
+    }
+    // Among several people FAKE takes more, but less than a single face of each.
+    let among = |faces: usize, probability: f32| {
+        let mut found = timed(1.0, &[(probability, faces)]);
+        let one = timed(1.0, &[(0.1, faces)]);
+        for _ in 0..9 {
+            found.probabilities.extend(one.probabilities.clone());
+            found.sizes.extend(one.sizes.clone());
+            found.confidences.extend(one.confidences.clone());
+            found.qualities.extend(one.qualities.clone());
+            found.seen.extend(one.seen.clone());
+        }
+        let decision = found.decide(&usual, 0.6, Some(&reliability));
+        let corrected = decision.reasons.iter().find_map(|reason| match reason {
+            Reason::ManyPeople { corrected, threshold, .. } => Some((*corrected, *threshold)),
+            _ => None,
+        });
+        (decision.verdict, corrected)
+    };
+    let (verdict, limits) = among(12, 0.84);
+    let (corrected, alone) = limits.unwrap();
+    assert!(verdict == Verdict::Uncertain && (0.81..0.84).contains(&alone) && corrected > 0.84, "{limits:?}");
+    let (_, of_few) = among(3, 0.92);
+    assert!(of_few.unwrap().0 > corrected, "{of_few:?} {limits:?}");
+    assert_eq!(among(12, corrected + 0.001).0, Verdict::Fake);
+    // Blurred faces count less.
+    let mut blurred = timed(1.0, &[(0.84, 12)]);
+    blurred.qualities[0].iter_mut().for_each(|quality| quality.detail = 55.0);
+    let decision = blurred.decide(&usual, 0.6, Some(&reliability));
+    assert!(decision.uncertain_band > often.uncertain_band, "{decision:?}");
+    reliability.face_correlation = None;
+    let decision = timed(1.0, &[(0.84, 12)]).decide(&usual, 0.6, Some(&reliability));
+    assert_eq!((decision.verdict, decision.uncertain_band), (Verdict::Uncertain, 0.29));
+}
+
 /// Returns 25 real people with a realistic distribution of scores; the highest score is 0.75.
 fn gallery() -> Findings {
     let tracks: Vec<_> = (0..25).map(|person| (0.75 * (1.0 - person as f32 / 25.0).powi(3), 8, clear())).collect();

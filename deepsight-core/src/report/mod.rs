@@ -277,7 +277,7 @@ impl Report {
         seconds: Seconds,
         evidence: Vec<Evidence>,
     ) -> Self {
-        let Decision { verdict, fake_probability, reasons, segments, ensemble } = decision;
+        let Decision { verdict, fake_probability, reasons, segments, ensemble, .. } = decision;
         Self {
             schema: REPORT_SCHEMA,
             input,

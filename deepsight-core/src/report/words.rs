@@ -1,7 +1,7 @@
 //! The words and numbers that the web page, the document and their charts share, as plain text.
 
 use super::{Report, Track};
-use crate::reason::{percent, seconds};
+use crate::reason::{number, percent, seconds};
 use crate::{Coverage, FaceCrop, FrameError, Reason, Verdict};
 
 /// The caution in every report.
@@ -146,7 +146,10 @@ impl Report {
         let analyzer = &self.settings.analyzer;
         let mut settings = Details::new("Settings");
         settings.add("Aggregation", analyzer.aggregation).add("Threshold", percent(self.threshold()));
-        settings.add("Uncertain within", format!("{} points", analyzer.band(self.model.reliability.as_ref()) * 100.0));
+        settings.add(
+            "Uncertain within",
+            format!("{} points", number(analyzer.band(self.model.reliability.as_ref()) * 100.0)),
+        );
         settings.add("Face confidence from", percent(analyzer.face_confidence));
         settings.add("Person counts from", percent(analyzer.track_confidence));
         settings.add("Faces needed", format!("{}; {} per person", analyzer.min_faces, analyzer.min_track_faces));
@@ -248,8 +251,8 @@ fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Null => "none".into(),
         serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Number(number) if number.is_f64() => {
-            number.as_f64().map_or_else(String::new, |number| (number as f32).to_string())
+        serde_json::Value::Number(value) if value.is_f64() => {
+            value.as_f64().map_or_else(String::new, |value| (value as f32).to_string())
         }
         serde_json::Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
         value => value.to_string(),

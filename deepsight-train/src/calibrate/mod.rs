@@ -7,10 +7,12 @@ use crate::{Error, Label, Scored};
 
 mod alarms;
 mod band;
+mod correlation;
 mod verdicts;
 
 pub use alarms::false_alarms;
 pub use band::{VerdictAim, VerdictLimits, fit_verdicts};
+pub use correlation::face_correlation;
 pub use verdicts::{MeasuredVerdicts, VerdictRates, measure_verdicts};
 
 /// Range of the temperature. A best temperature outside it means that the scores are not probabilities, and scaling

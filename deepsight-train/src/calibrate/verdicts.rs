@@ -1,6 +1,6 @@
 //! Measures verdicts by source.
 
-use deepsight_core::Verdict;
+use deepsight_core::{Reliability, Verdict};
 use serde::Serialize;
 
 use crate::metrics::{Scores, VideoScore, balanced_calibration_error, by_source, video_scores, videos_as_faces};
@@ -12,8 +12,11 @@ use crate::{Error, Label, Scored};
 pub struct MeasuredVerdicts {
     /// Fake probability in the middle of the uncertain band, `0..=1`.
     pub threshold: f64,
-    /// Distance from the threshold within which a verdict is UNCERTAIN, `0..=0.5`.
+    /// Distance from the threshold within which a verdict on a single face is UNCERTAIN, `0..=0.5`.
     pub uncertain_band: f64,
+    /// Correlation of the faces of a video, by which the band over several faces is narrower; `None` if not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub face_correlation: Option<f64>,
     /// The sources, in the order in which they occur.
     pub sources: Vec<VerdictRates>,
     /// Expected calibration error of the videos' probabilities. Classes and sources have the same weight.
@@ -50,16 +53,22 @@ pub struct VerdictRates {
     pub face_calibration_error: f64,
 }
 
-/// Measures the verdicts on the videos of each source. A video's probability is the mean of its faces'.
+/// Measures the verdicts on the videos of each source. A video's probability is the mean of its faces', and the
+/// uncertain band is that over so many looks ([`Reliability::band_over`]).
 ///
 /// # Errors
 /// [`Error::NothingScored`] and [`Error::ScoreOutOfRange`], as [`Scores::of_faces`].
-pub fn measure_verdicts(faces: &[Scored], threshold: f64, uncertain_band: f64) -> Result<MeasuredVerdicts, Error> {
+pub fn measure_verdicts(
+    faces: &[Scored],
+    threshold: f64,
+    reliability: &Reliability,
+) -> Result<MeasuredVerdicts, Error> {
     Scores::of_faces(faces)?;
-    let rates = |(name, faces): (&str, Vec<Scored>)| VerdictRates::of(name, &faces, threshold, uncertain_band);
+    let rates = |(name, faces): (&str, Vec<Scored>)| VerdictRates::of(name, &faces, threshold, reliability);
     Ok(MeasuredVerdicts {
         threshold,
-        uncertain_band,
+        uncertain_band: reliability.uncertain_band.into(),
+        face_correlation: reliability.face_correlation.map(f64::from),
         sources: by_source(faces).into_iter().map(rates).collect(),
         video_calibration_error: balanced_calibration_error(&videos_as_faces(faces)),
         face_calibration_error: balanced_calibration_error(faces),
@@ -67,12 +76,16 @@ pub fn measure_verdicts(faces: &[Scored], threshold: f64, uncertain_band: f64) -
 }
 
 impl VerdictRates {
-    fn of(name: &str, faces: &[Scored], threshold: f64, band: f64) -> Self {
+    fn of(name: &str, faces: &[Scored], threshold: f64, reliability: &Reliability) -> Self {
         let videos = video_scores(faces);
         // In single precision, as an analysis computes.
-        let verdict = |probability: f64| Verdict::of_probability(probability as f32, threshold as f32, band as f32);
+        let threshold = threshold as f32;
+        let verdict = |video: &VideoScore| {
+            let band = reliability.band_over(video.faces as f32, threshold);
+            Verdict::of_probability(video.fake_probability as f32, threshold, band)
+        };
         let count = |label, wanted| {
-            let called = |video: &&VideoScore| video.label == label && verdict(video.fake_probability) == wanted;
+            let called = |video: &&VideoScore| video.label == label && verdict(video) == wanted;
             videos.iter().filter(called).count()
         };
         let of = |label| [Verdict::Real, Verdict::Uncertain, Verdict::Fake].map(|verdict| count(label, verdict));

@@ -5,6 +5,7 @@ use deepsight_core::report::escape_html;
 use super::sources::{GroupRow, tables};
 use super::text::{
     BY_SOURCE, ROBUSTNESS, VERDICTS, VERDICTS_NOTE, capital, four, heading_of_intervals, or_all, verdict_cells,
+    verdict_limits,
 };
 use super::{Evaluation, MeanValue, Section};
 use crate::calibrate::MeasuredVerdicts;
@@ -286,12 +287,12 @@ fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
         format!("<tr><th scope=\"row\"><bdi>{}</bdi></th>{cells}</tr>", escape_html(or_all(&source.name)))
     };
     let rows: String = verdicts.sources.iter().map(row).collect();
-    let MeasuredVerdicts { threshold, uncertain_band, .. } = verdicts;
     format!(
-        "<div class=\"scroll\"><table><caption>{title}: threshold {threshold:.4}, UNCERTAIN nearer than \
-         {uncertain_band:.4}; calibration error of all sources together {:.4} over videos, {:.4} over faces</caption>\
-         <thead><tr><th scope=\"col\">Source</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
-        verdicts.video_calibration_error, verdicts.face_calibration_error,
+        "<div class=\"scroll\"><table><caption>{title}: {}; calibration error of all sources together {:.4} \
+         over videos, {:.4} over faces</caption><thead><tr><th scope=\"col\">Source</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
+        verdict_limits(verdicts),
+        verdicts.video_calibration_error,
+        verdicts.face_calibration_error,
     )
 }
 

@@ -4,8 +4,8 @@ use serde::Serialize;
 use super::sources::source_reports;
 use super::{ClipFailure, ClipScore, QualityReport, Section, SourceMeans, SourceReport, TestSet};
 use crate::calibrate::{
-    Calibration, MeasuredVerdicts, ThresholdRule, VerdictAim, VerdictLimits, VerdictRates, false_alarms,
-    fit_temperature, fit_verdicts, measure_verdicts,
+    Calibration, MeasuredVerdicts, ThresholdRule, VerdictAim, VerdictLimits, VerdictRates, face_correlation,
+    false_alarms, fit_temperature, fit_verdicts, measure_verdicts,
 };
 use crate::metrics::{Bootstrap, Metric, Scores, VideoScore, video_scores};
 use crate::{Error, Label, Scored, Split};
@@ -121,8 +121,9 @@ pub struct FittedOn {
 }
 
 impl FittedOn {
-    /// Fits temperature, threshold and uncertain band to the faces of one split. Also measures how often real videos
-    /// reach a probability, and how often fake ones are called REAL. All sources have the same weight.
+    /// Fits temperature, threshold and uncertain band to the faces of one split. Also measures how much the faces of a
+    /// video have in common, how often real videos reach a probability, and how often fake ones are called REAL. All
+    /// sources have the same weight.
     ///
     /// # Errors
     /// The errors of [`fit_temperature`] and [`fit_verdicts`].
@@ -130,8 +131,9 @@ impl FittedOn {
         let temperature = fit_temperature(faces)?;
         let calibrated: Vec<Scored> = faces.iter().map(|face| face.calibrated(temperature)).collect();
         let VerdictLimits { threshold, uncertain_band, reached, .. } = fit_verdicts(&calibrated, aim)?;
-        let after = measure_verdicts(&calibrated, threshold, uncertain_band)?;
         let mut reliability = Reliability::new(uncertain_band as f32);
+        reliability.face_correlation = face_correlation(&calibrated).map(|correlation| correlation as f32);
+        let after = measure_verdicts(&calibrated, threshold, &reliability)?;
         reliability.false_alarms = false_alarms(&calibrated);
         let missed = |source: &VerdictRates| Some((source.name.clone(), source.fakes_called_real? as f32));
         reliability.missed_fakes = after.sources.iter().filter_map(missed).collect();
@@ -142,13 +144,14 @@ impl FittedOn {
         Ok(Self { calibration, rule, aim, reached, reliability, before: None, after, split, real_videos, fake_videos })
     }
 
-    /// Adds the verdicts on these faces before calibration, at another temperature, threshold and band.
+    /// Adds the verdicts on these faces before calibration, at another temperature, threshold and
+    /// reliability.
     ///
     /// # Errors
     /// The errors of [`measure_verdicts`].
-    pub fn compared(self, faces: &[Scored], before: Calibration, uncertain_band: f64) -> Result<Self, Error> {
+    pub fn compared(self, faces: &[Scored], before: Calibration, reliability: &Reliability) -> Result<Self, Error> {
         let scored: Vec<Scored> = faces.iter().map(|face| face.calibrated(before.temperature)).collect();
-        Ok(Self { before: Some(measure_verdicts(&scored, before.threshold, uncertain_band)?), ..self })
+        Ok(Self { before: Some(measure_verdicts(&scored, before.threshold, reliability)?), ..self })
     }
 }
 
@@ -247,12 +250,12 @@ impl Evaluation {
         Ok(())
     }
 
-    /// Adds the verdicts over the faces' videos at a threshold and uncertain band.
+    /// Adds the verdicts over the faces' videos at a threshold, with the uncertain band of a reliability.
     ///
     /// # Errors
     /// As for [`add_faces`](Self::add_faces).
-    pub fn add_verdicts(&mut self, faces: &[Scored], threshold: f64, uncertain_band: f64) -> Result<(), Error> {
-        self.video_verdicts = Some(measure_verdicts(faces, threshold, uncertain_band)?);
+    pub fn add_verdicts(&mut self, faces: &[Scored], threshold: f64, reliability: &Reliability) -> Result<(), Error> {
+        self.video_verdicts = Some(measure_verdicts(faces, threshold, reliability)?);
         Ok(())
     }
 

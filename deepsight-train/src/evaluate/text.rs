@@ -321,9 +321,17 @@ pub(super) fn or_all(name: &str) -> &str {
     if name.is_empty() { "all" } else { name }
 }
 
+/// Returns the limits of the verdicts in words.
+pub(super) fn verdict_limits(verdicts: &MeasuredVerdicts) -> String {
+    let MeasuredVerdicts { threshold, uncertain_band, face_correlation, .. } = verdicts;
+    let limits = format!("threshold {threshold:.4}, UNCERTAIN nearer than {uncertain_band:.4}");
+    let narrower = |correlation| format!(", less over several faces of a video, which correlate by {correlation:.2}");
+    limits + &face_correlation.map(narrower).unwrap_or_default()
+}
+
 fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
-    let MeasuredVerdicts { threshold, uncertain_band, sources, .. } = verdicts;
-    let mut text = format!("\n{title}: threshold {threshold:.4}, UNCERTAIN nearer than {uncertain_band:.4}\n");
+    let sources = &verdicts.sources;
+    let mut text = format!("\n{title}: {}\n", verdict_limits(verdicts));
     let widest = sources.iter().map(|source| source.name.chars().count()).max().unwrap_or(0).max(12);
     let _ = write!(text, "{:<widest$}", "source");
     text += &VERDICTS.map(|title| format!(" {title:>10}")).concat();

@@ -87,6 +87,14 @@ impl<B: Backend> fmt::Debug for Trainer<B> {
     }
 }
 
+/// The faces of one step of the optimizer.
+struct StepBatches {
+    /// The batches, each with the random factors of its passes.
+    batches: Vec<(Batch, Noise)>,
+    /// Rows of the faces in their manifest.
+    rows: Vec<usize>,
+}
+
 impl<B: Backend> Trainer<B> {
     /// Begins a run. Batches are divided among the devices.
     ///
@@ -285,7 +293,7 @@ impl<B: Backend> Trainer<B> {
         samples: &mut dyn Iterator<Item = Result<Sample, Error>>,
         report: &mut dyn FnMut(&TrainProgress<'_>),
     ) -> Result<(), Error> {
-        let (batches, rows) = self.batches(samples)?;
+        let StepBatches { batches, rows } = self.batches(samples)?;
         let mut output = self.passes(None, &batches)?;
         self.check_finite("the loss", output.loss, &rows)?;
         let mut norm = gradient_norm(self.state.network(), &output.gradients)?;
@@ -324,12 +332,8 @@ impl<B: Backend> Trainer<B> {
         Ok(())
     }
 
-    /// Takes the batches of one step of the optimizer from the samples, each with the random factors of its pass, and
-    /// the rows of their faces.
-    fn batches(
-        &mut self,
-        samples: &mut dyn Iterator<Item = Result<Sample, Error>>,
-    ) -> Result<(Vec<(Batch, Noise)>, Vec<usize>), Error> {
+    /// Takes the batches of one step of the optimizer from the samples.
+    fn batches(&mut self, samples: &mut dyn Iterator<Item = Result<Sample, Error>>) -> Result<StepBatches, Error> {
         let network = self.config.model_name.config();
         let (mut rows, mut batches) = (Vec::new(), Vec::new());
         for _ in 0..self.config.accumulate {
@@ -345,7 +349,7 @@ impl<B: Backend> Trainer<B> {
             batches.push((batch, noise));
             self.state.counters.position += self.config.batch_size;
         }
-        Ok((batches, rows))
+        Ok(StepBatches { batches, rows })
     }
 
     /// Runs all batches of a step forward and backward, and combines their outputs. The network is the one that is

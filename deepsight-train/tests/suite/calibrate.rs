@@ -1,7 +1,9 @@
 //! Tests of thresholds, temperatures, uncertain bands and false-alarm curves.
 
+use deepsight_core::Reliability;
 use deepsight_train::calibrate::{
-    ThresholdRule, VerdictAim, calibrate, false_alarms, fit_temperature, fit_threshold, fit_verdicts, measure_verdicts,
+    ThresholdRule, VerdictAim, calibrate, face_correlation, false_alarms, fit_temperature, fit_threshold, fit_verdicts,
+    measure_verdicts,
 };
 use deepsight_train::metrics::{Metric, Scores, balanced_calibration_error};
 use deepsight_train::{Error, Label, Scored};
@@ -41,6 +43,46 @@ fn one_class_or_an_impossible_rate_is_refused() {
         let error = fit_threshold(&fakes, ThresholdRule::FalsePositiveRate(rate)).unwrap_err();
         assert!(matches!(error, Error::Setting { name: "false_positive_rate", .. }), "{error}");
     }
+}
+
+#[test]
+fn faces_of_a_video_correlate_by_the_share_of_the_variance_between_videos() {
+    // Logits of a video lie around 2 or -2 by 1 or -1, and those of its faces around that by 0.5 or -0.5: variances of
+    // 1 and 0.25.
+    let class = |label: Label, middle: f64, videos: usize| {
+        (0..videos).flat_map(move |video| {
+            let of_video = middle + if video % 2 == 0 { 1.0 } else { -1.0 };
+            let faces = if video % 4 < 2 { 40 } else { 8 };
+            (0..faces).map(move |face| {
+                let logit = of_video + if face % 2 == 0 { 0.5 } else { -0.5 };
+                Scored::from_logit(format!("{video}"), label, logit)
+            })
+        })
+    };
+    let mut faces: Vec<Scored> = class(Label::Real, -2.0, 60).chain(class(Label::Fake, 2.0, 60)).collect();
+    let correlation = face_correlation(&faces).unwrap();
+    assert!((correlation - 0.8).abs() < 0.01, "{correlation}");
+
+    // The mean of many looks is better evidence than one face, so fewer videos are UNCERTAIN.
+    let mut reliability = Reliability::new(0.44);
+    let decided = |reliability: &Reliability| measure_verdicts(&faces, 0.5, reliability).unwrap().sources[0].decided;
+    assert_eq!(decided(&reliability), 0.5);
+    reliability.face_correlation = Some(0.1);
+    assert_eq!(decided(&reliability), 1.0);
+
+    // A source of one face for each video does not count, however much they differ.
+    let single = |n: usize| {
+        let mut face = Scored::from_logit(format!("{n}"), Label::Real, 50.0 * n as f64);
+        face.source = "single".into();
+        face
+    };
+    faces.extend((0..100).map(single));
+    assert_eq!(face_correlation(&faces), Some(correlation));
+    assert_eq!(
+        face_correlation(&class(Label::Real, -2.0, 60).chain(class(Label::Fake, 2.0, 19)).collect::<Vec<_>>()),
+        None
+    );
+    assert_eq!(face_correlation(&[]), None);
 }
 
 proptest! {
@@ -128,7 +170,7 @@ fn the_band_has_the_width_and_place_that_the_worst_source_needs() {
     let faces = [easy, hard].concat();
     let limits = fit_verdicts(&faces, aim).unwrap();
     assert!(limits.reached);
-    let measured = measure_verdicts(&faces, limits.threshold, limits.uncertain_band).unwrap();
+    let measured = measure_verdicts(&faces, limits.threshold, &Reliability::new(limits.uncertain_band as f32)).unwrap();
     for source in &measured.sources {
         assert!(source.right.unwrap() >= 0.9 && source.reals_called_fake.unwrap() <= 0.05, "{source:?}");
         assert!(source.decided > 0.8, "{source:?}");
@@ -154,7 +196,7 @@ fn scores_without_information_reach_no_aim_and_a_source_of_reals_counts() {
     let limits = fit_verdicts(&faces, aim).unwrap();
     let upper = limits.threshold + limits.uncertain_band;
     assert!(limits.reached && upper > 0.66 && upper < 0.67, "at most 5 of 100 are called FAKE: {limits:?}");
-    let measured = measure_verdicts(&faces, limits.threshold, limits.uncertain_band).unwrap();
+    let measured = measure_verdicts(&faces, limits.threshold, &Reliability::new(limits.uncertain_band as f32)).unwrap();
     assert_eq!((measured.sources[1].fakes_called_real, measured.sources[1].right_fakes), (None, None));
     assert!(measured.sources[1].right.is_some());
 }

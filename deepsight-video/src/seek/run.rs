@@ -218,7 +218,7 @@ fn time_of(shown: &[Shown], place: usize) -> i64 {
 
 /// Messages of the decoders of H.264 and HEVC on pictures that refer to one that they did not decode. After a seek,
 /// these are pictures before a key frame, and pictures of an open group that are shown before its key frame.
-const OF_MISSING_PICTURES: [&str; 8] = [
+const OF_MISSING_PICTURES: [&str; 10] = [
     "mmco: unref short failure",
     "co located POCs unavailable",
     "reference picture missing during reorder",
@@ -227,6 +227,8 @@ const OF_MISSING_PICTURES: [&str; 8] = [
     "number of reference frames ",
     "Frame num gap ",
     "Could not find ref with POC ",
+    "decode_slice_header error",
+    "no frame!",
 ];
 
 /// A reader of the marks of all inputs.

@@ -202,6 +202,28 @@ fn open_groups_of_h264_are_entered_at_recovery_points() {
 }
 
 #[test]
+fn a_seek_in_a_transport_stream_that_begins_within_a_group_leads_to_the_same_frames() {
+    let clips = Clips::new();
+    let h264 = "-c:v libx264 -x264-params keyint=24:min-keyint=24:scenecut=0:open-gop=1:bframes=3";
+    let hevc = "-c:v libx265 -x265-params log-level=error:keyint=24:min-keyint=24:scenecut=0:open-gop=1";
+    for (name, words) in [
+        ("h264.ts", h264),
+        ("ref.ts", &format!("{h264}:ref=5:b-pyramid=normal:weightp=2")),
+        ("hevc.ts", hevc),
+        ("mpeg2.ts", "-c:v mpeg2video -bf 2 -g 24 -sc_threshold 1000000000"),
+    ] {
+        let video = open(clips.make(name, &format!("{BUSY} {words} -pix_fmt yuv420p")));
+        let (all, error) = drain(frames_on(&video, &Sampling::all(), None));
+        assert!(error.is_none() && all.len() == 80, "{name}: {error:?}");
+        let sampling = Sampling::times([3.0, 3.1]);
+        let (frames, complete) = follow(&video, find(&video, &sampling).unwrap());
+        assert!(complete && frames.len() == 2, "{name}: {}", frames.len());
+        let expected: Vec<_> = frames.iter().map(|frame| all[frame.index as usize].clone()).collect();
+        assert_same(&frames, &expected, name);
+    }
+}
+
+#[test]
 fn a_file_in_which_seeks_may_differ_is_passed_over() {
     let clips = Clips::new();
     let cases = [

@@ -9,8 +9,8 @@ use burn::tensor::backend::Backend;
 use clap::CommandFactory;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, FaceQuality, Landmarks, model::ModelFile,
-    with_causes,
+    Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, FaceQuality, Landmarks, Reliability,
+    model::ModelFile, with_causes,
 };
 use deepsight_device::with_backend;
 use deepsight_face::MtcnnConfig;
@@ -108,7 +108,7 @@ impl<B: Backend> EvaluationRun<'_, B> {
         let card = self.classifier.card();
         let before = Calibration::new(card.temperature.into(), card.threshold.into());
         let fitted = FittedOn::fit(&scored, VerdictAim::new(self.args.rule()), Some(Split::Val))?;
-        let mut fitted = fitted.compared(&scored, before, self.band())?;
+        let mut fitted = fitted.compared(&scored, before, &self.reliability())?;
         // A verdict is FAKE above the uncertain band.
         let fake_from = fitted.calibration.threshold + f64::from(fitted.reliability.uncertain_band);
         let calling = Calibration::new(fitted.calibration.temperature, fake_from.min(1.0));
@@ -139,9 +139,10 @@ impl<B: Backend> EvaluationRun<'_, B> {
         Ok(fit_quality(&graded, calibration.threshold, QualityAim::default())?)
     }
 
-    /// Returns the model's uncertain band, or the default of an analysis if the model has none.
-    fn band(&self) -> f64 {
-        AnalyzerConfig::new().band(self.classifier.card().reliability.as_ref()).into()
+    /// Returns the model's reliability, or the uncertain band of an analysis if the model has none.
+    fn reliability(&self) -> Reliability {
+        let measured = self.classifier.card().reliability.clone();
+        measured.unwrap_or_else(|| Reliability::new(AnalyzerConfig::new().band(None)))
     }
 
     fn evaluate(self, fitted: Option<FittedOn>) -> Result<Evaluation, EvaluateError> {
@@ -155,7 +156,7 @@ impl<B: Backend> EvaluationRun<'_, B> {
         if args.has_faces() {
             let scored = self.score(&sets, temperature, None, "faces")?;
             evaluation.add_faces(&scored, threshold)?;
-            evaluation.add_verdicts(&scored, threshold, self.band())?;
+            evaluation.add_verdicts(&scored, threshold, &self.reliability())?;
             for degradation in Degradation::ALL.into_iter().filter(|_| args.robustness) {
                 let name = degradation.to_string();
                 let spoiled = self.score(&sets, temperature, Some(degradation), &name)?;
