@@ -124,12 +124,14 @@ impl Reliability {
         }
     }
 
-    /// Returns the uncertain band of a verdict on the mean of several looks at a person. The mean varies less than a
-    /// single face does, so the same probability is better evidence.
+    /// Returns the uncertain band of a verdict on the mean probability of several looks at a person. A look is a face
+    /// that counts in full, at least half a second from the next one. The mean varies less than a single face does, so
+    /// the same probability is stronger evidence.
     ///
-    /// With a [`face_correlation`](Self::face_correlation) of `c`, the variance of a mean of `n` log-odds is
-    /// `c + (1 − c) / n` of that of one face, and so is the log-odds that is evidence as strong as one face's. The band
-    /// is as wide as the farther of both ends needs, and never wider than that of a single face.
+    /// With a [`face_correlation`](Self::face_correlation) of `c`, the variance of the mean of `n` log-odds is
+    /// `c + (1 − c) / n` times that of one face. The same factor leads from the log-odds of a single face to those of a
+    /// mean that is evidence as strong. Each end of the band is moved by it, and the farther one decides how wide the
+    /// band is on both sides. It is never wider than that of a single face.
     ///
     /// ```
     /// use deepsight_core::Reliability;
@@ -147,7 +149,7 @@ impl Reliability {
         }
         let lower = self.limit_over(looks, (threshold - band).max(0.0));
         let upper = self.limit_over(looks, (threshold + band).min(1.0));
-        (threshold - lower).max(upper - threshold).clamp(0.0, band)
+        (threshold - lower).max(upper - threshold).min(band).max(0.0)
     }
 
     /// Returns the mean of several looks that is evidence as strong as a single face of that probability.

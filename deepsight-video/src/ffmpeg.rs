@@ -336,10 +336,11 @@ pub(crate) fn excerpt(
     command
 }
 
-/// Returns a command for ffmpeg that prints nothing but errors. Time stamps stay those of the file.
+/// Returns a command for ffmpeg that prints nothing but errors, each of them even if it equals the one before. Time
+/// stamps stay those of the file.
 fn quiet(program: &Path) -> FfmpegCommand {
     let mut command = FfmpegCommand::new_with_path(program);
-    command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-nostats", "-copyts"]);
+    command.args(["-hide_banner", "-loglevel", "repeat+level+error", "-nostdin", "-nostats", "-copyts"]);
     command
 }
 

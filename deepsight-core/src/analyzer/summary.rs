@@ -57,12 +57,13 @@ impl<C> Collector<C> {
                 let Some(fake_probability) = probability(face) else { continue };
                 // A scored face was cut out, so it always has a quality.
                 let quality = face.quality.unwrap_or(FaceQuality::new(0.0, 0.0, 0.0));
-                findings.seen[slot].push(Seen { time: frame.time, shot, probability: fake_probability, quality });
+                let seen = Seen { time: frame.time, shot, probability: fake_probability, quality };
+                findings.seen[slot].push(seen);
                 track.scored += 1;
                 let highest = track.max_fake_probability.get_or_insert(fake_probability);
                 *highest = highest.max(fake_probability);
                 if !is_extra(frame, id) || regular[slot] < self.config.min_track_faces {
-                    findings.judge(slot, fake_probability, face.face.size(), face.face.confidence, quality);
+                    findings.judge(slot, seen, face.face.size(), face.face.confidence);
                 }
             }
         }

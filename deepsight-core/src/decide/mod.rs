@@ -3,6 +3,8 @@ mod own_scores;
 mod people;
 mod segments;
 
+use std::collections::BTreeMap;
+
 pub(crate) use self::consult::Consultation;
 pub use self::own_scores::TrackFace;
 use self::people::{Defect, People};
@@ -47,7 +49,7 @@ impl Seen {
     }
 }
 
-/// A clip's evidence, from which the verdict is decided. Probabilities, sizes, detector confidences and qualities are
+/// A clip's evidence, from which the verdict is decided. Times, probabilities, sizes, detector confidences and qualities are
 /// those of the scored faces by which a track is judged as a whole, one list for each track.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
@@ -59,6 +61,7 @@ pub(crate) struct Findings {
     pub(crate) first_time: f64,
     /// Time of the last frame that was looked at.
     pub(crate) last_time: f64,
+    pub(crate) times: Vec<Vec<f64>>,
     pub(crate) probabilities: Vec<Vec<f32>>,
     pub(crate) sizes: Vec<Vec<f32>>,
     pub(crate) confidences: Vec<Vec<f32>>,
@@ -82,6 +85,7 @@ impl Findings {
         let count = ids.len();
         Self {
             seen: vec![Vec::new(); count],
+            times: vec![Vec::new(); count],
             probabilities: vec![Vec::new(); count],
             sizes: vec![Vec::new(); count],
             confidences: vec![Vec::new(); count],
@@ -92,11 +96,12 @@ impl Findings {
     }
 
     /// Adds a scored face to those by which the track at this position is judged as a whole.
-    pub(crate) fn judge(&mut self, slot: usize, probability: f32, size: f32, confidence: f32, quality: FaceQuality) {
-        self.probabilities[slot].push(probability);
+    pub(crate) fn judge(&mut self, slot: usize, face: Seen, size: f32, confidence: f32) {
+        self.times[slot].push(face.time);
+        self.probabilities[slot].push(face.probability);
         self.sizes[slot].push(size);
         self.confidences[slot].push(confidence);
-        self.qualities[slot].push(quality);
+        self.qualities[slot].push(face.quality);
     }
 
     /// Returns the number of the track at this position.
@@ -116,12 +121,14 @@ impl Findings {
         let mut reasons = Vec::new();
         let scored: usize = self.probabilities.iter().map(Vec::len).sum();
         let band = config.band(reliability);
-        let people = People::among(self, config, threshold + band, reliability);
         // A threshold or a band of the analysis holds for any number of looks.
         let measured = reliability.filter(|_| config.threshold.is_none() && config.uncertain_band.is_none());
+        let band_over = |looks: f32| measured.map_or(band, |reliability| reliability.band_over(looks, threshold));
+        let clearly_fake = |track, faces: &[Weighed]| threshold + band_over(self.looks(track, faces));
+        let people = People::among(self, config, &clearly_fake, reliability);
         let person = people.combined.and_then(|combined| combined.track).filter(|_| measured.is_some());
         let looks = person.map_or(1.0, |track| self.looks(track, &people.judged[track]));
-        let uncertain_band = measured.map_or(band, |reliability| reliability.band_over(looks, threshold));
+        let mut uncertain_band = band_over(looks);
         match people.combined {
             None if self.failed_faces == 0 => {
                 reasons.push(Reason::NoFaces { frames: self.frames });
@@ -217,7 +224,7 @@ impl Findings {
                 let decided =
                     Reason::DecidedBySegment { track, from, to, faces, fake_probability: of_segment, threshold, whole };
                 reasons.insert(0, decided);
-                fake_probability = Some(of_segment);
+                (fake_probability, uncertain_band) = (Some(of_segment), band);
             } else {
                 let moments = segments.moments;
                 reasons.push(Reason::SuspiciousSegment {
@@ -253,19 +260,16 @@ impl Findings {
         Decision { verdict, fake_probability, uncertain_band, reasons, segments, ensemble: None }
     }
 
-    /// Returns the number of looks at a person: the weight of the faces by which it is judged, of which at most two a
-    /// second count. Faces of neighboring frames are almost the same picture.
+    /// Returns the number of looks at a person: the weight of the faces by which it is judged, at most 1 within half a
+    /// second. Faces of neighboring frames are almost the same picture.
     fn looks(&self, track: usize, faces: &[Weighed]) -> f32 {
-        const APART: f64 = 0.5;
-        let mut last = f64::NEG_INFINITY;
-        let times = self.seen.get(track).into_iter().flatten().map(|seen| seen.time);
-        let apart = times.filter(|&time| {
-            // A rate of exactly two a second may be rounded.
-            let is_apart = time >= last + APART - 1e-3;
-            last = if is_apart { time } else { last };
-            is_apart
-        });
-        total(faces).min(apart.count() as f32).max(1.0)
+        const PER_SECOND: f64 = 2.0;
+        let mut looks: BTreeMap<i64, f32> = BTreeMap::new();
+        for (time, face) in self.times.get(track).into_iter().flatten().zip(faces) {
+            // The times of exactly two frames a second may be rounded down.
+            *looks.entry((time * PER_SECOND + 0.01).floor() as i64).or_default() += face.weight;
+        }
+        looks.values().map(|weight| weight.min(1.0)).sum::<f32>().max(1.0)
     }
 
     /// Returns the faces of a track with their weights. If too few faces of the track can be judged and tracks decide,

@@ -98,8 +98,9 @@ impl AnalyzerConfig {
             for TrackFace { time, fake_probability: probability, size, confidence, quality, shot } in faces {
                 let quality = quality.unwrap_or(FaceQuality::new(f32::MAX, 1.0, 0.0));
                 times.push(time);
-                findings.seen[slot].push(Seen { time, shot, probability, quality });
-                findings.judge(slot, probability, size, confidence, quality);
+                let seen = Seen { time, shot, probability, quality };
+                findings.seen[slot].push(seen);
+                findings.judge(slot, seen, size, confidence);
             }
         }
         times.sort_by(f64::total_cmp);

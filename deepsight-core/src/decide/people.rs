@@ -89,12 +89,12 @@ pub(super) struct People {
 }
 
 impl People {
-    /// Selects the people who decide. A person who can be judged and reaches the probability `clearly_fake` decides
-    /// alone.
+    /// Selects the people who decide. A person who can be judged and reaches the probability that `clearly_fake` returns
+    /// for the track and its faces decides alone.
     pub(super) fn among(
         findings: &Findings,
         config: &AnalyzerConfig,
-        clearly_fake: f32,
+        clearly_fake: &dyn Fn(usize, &[Weighed]) -> f32,
         reliability: Option<&Reliability>,
     ) -> Self {
         let tracks = findings.probabilities.len();
@@ -136,9 +136,13 @@ impl People {
         self,
         findings: &Findings,
         config: &AnalyzerConfig,
-        clearly_fake: f32,
+        clearly_fake: &dyn Fn(usize, &[Weighed]) -> f32,
         reliability: Option<&Reliability>,
     ) -> Self {
+        let is_clearly_fake = |person: &Combined| {
+            let limit = person.track.map(|track| clearly_fake(track, &self.judged[track]));
+            limit.is_some_and(|limit| person.fake_probability >= limit)
+        };
         let combine = |tracks: &[Vec<Weighed>]| config.aggregation.combine_weighed(tracks, config.min_track_faces);
         let of_track = |combined: &Combined| combined.track.is_some();
         let worst = combine(&self.judged);
@@ -151,7 +155,7 @@ impl People {
         };
         if self.small[track] || self.defects[track].is_some() {
             let able = combine(&self.without(|track| self.small[track] || self.defects[track].is_some()));
-            let clearly_fake = able.filter(|able| of_track(able) && able.fake_probability >= clearly_fake);
+            let clearly_fake = able.filter(is_clearly_fake);
             if clearly_fake.is_some() {
                 let is_ignored = |&track: &usize| {
                     self.small[track] && self.defects[track].is_none() && is_steady(&self.judged[track], config)
@@ -170,7 +174,7 @@ impl People {
         let (combined, unclear) = match (self.defects[track], clear) {
             (Some(defect), Some(_)) if 4 * unjudged >= all => (worst, Some(defect)),
             (Some(defect), None) => (worst, Some(defect)),
-            (_, clear) if 2 * unjudged > all && worst.is_some_and(|worst| worst.fake_probability < clearly_fake) => {
+            (_, clear) if 2 * unjudged > all && worst.is_some_and(|worst| !is_clearly_fake(&worst)) => {
                 (clear, most_common())
             }
             (_, clear) => (clear, None),

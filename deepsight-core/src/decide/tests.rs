@@ -21,6 +21,7 @@ fn timed(interval: f64, runs: &[(f32, usize)]) -> Findings {
     let mut found = findings(&[(&probabilities, 120.0)]);
     found.qualities = vec![vec![quality; probabilities.len()]];
     found.seen = vec![seen.collect()];
+    found.times = vec![found.seen[0].iter().map(|seen| seen.time).collect()];
     found.coverage.interval = Some(interval);
     found.coverage.frames = probabilities.len() as u64;
     found.last_time = (probabilities.len() - 1) as f64 * interval;
@@ -313,6 +314,14 @@ fn the_more_often_a_person_is_seen_the_narrower_is_the_measured_band() {
     for (what, decision) in [
         ("three looks", decide(1.0, 3, &usual)),
         ("half a second", decide(0.04, 12, &usual)),
+        ("faces that do not count", {
+            // Of half a minute, twelve faces of three seconds count.
+            let mut found = timed(0.25, &[(0.84, 120)]);
+            found.qualities[0].iter_mut().skip(4).for_each(|quality| quality.detail = 20.0);
+            found.qualities[0].iter_mut().take(40).for_each(|quality| quality.detail = 80.0);
+            found.times[0].iter_mut().take(40).for_each(|time| *time /= 8.0);
+            found.decide(&usual, 0.6, Some(&reliability))
+        }),
         ("a band of the analysis", decide(1.0, 12, &usual.clone().with_uncertain_band(0.29))),
     ] {
         assert_eq!(decision.verdict, Verdict::Uncertain, "{what}: {:?}", decision.reasons);
@@ -329,6 +338,7 @@ fn the_more_often_a_person_is_seen_the_narrower_is_the_measured_band() {
             found.confidences.extend(one.confidences.clone());
             found.qualities.extend(one.qualities.clone());
             found.seen.extend(one.seen.clone());
+            found.times.extend(one.times.clone());
         }
         let decision = found.decide(&usual, 0.6, Some(&reliability));
         let corrected = decision.reasons.iter().find_map(|reason| match reason {
@@ -343,6 +353,16 @@ fn the_more_often_a_person_is_seen_the_narrower_is_the_measured_band() {
     let (_, of_few) = among(3, 0.92);
     assert!(of_few.unwrap().0 > corrected, "{of_few:?} {limits:?}");
     assert_eq!(among(12, corrected + 0.001).0, Verdict::Fake);
+    // A small face in the background does not hide a person who is FAKE over so many looks.
+    let mut hidden = timed(1.0, &[(0.84, 12)]);
+    hidden.probabilities.push(vec![0.97; 12]);
+    hidden.sizes.push(vec![20.0; 12]);
+    hidden.confidences.push(vec![0.999; 12]);
+    hidden.qualities.push(vec![clear(); 12]);
+    hidden.times.push(hidden.times[0].clone());
+    hidden.seen.push(Vec::new());
+    let decision = hidden.decide(&usual, 0.6, Some(&reliability));
+    assert_eq!(decision.verdict, Verdict::Fake, "{:?}", decision.reasons);
     // Blurred faces count less.
     let mut blurred = timed(1.0, &[(0.84, 12)]);
     blurred.qualities[0].iter_mut().for_each(|quality| quality.detail = 55.0);

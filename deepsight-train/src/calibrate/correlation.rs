@@ -12,8 +12,8 @@ const LEAST_VIDEOS: usize = 20;
 ///
 /// The variance of logits of a class is that between videos plus that within a video, as a one-way analysis of variance
 /// with random effects estimates them, and the correlation is the share of the first (Shrout & Fleiss, Psychological
-/// Bulletin 1979, ICC(1,1), for groups of different sizes). Both variances are means over the two classes. A source
-/// whose videos have one face each does not count.
+/// Bulletin 1979, ICC(1,1), for groups of different sizes). Both variances are means over the two classes. Every face
+/// has the same weight. Sources whose videos all have one face do not count.
 pub fn face_correlation(faces: &[Scored]) -> Option<f64> {
     let mut several: BTreeMap<&str, bool> = BTreeMap::new();
     let mut videos: BTreeMap<_, Vec<f64>> = BTreeMap::new();

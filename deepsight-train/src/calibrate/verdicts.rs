@@ -53,8 +53,8 @@ pub struct VerdictRates {
     pub face_calibration_error: f64,
 }
 
-/// Measures the verdicts on the videos of each source. A video's probability is the mean of its faces', and the
-/// uncertain band is that over so many looks ([`Reliability::band_over`]).
+/// Measures the verdicts on the videos of each source. A video's probability is the mean of its faces', and each face
+/// is one look ([`Reliability::band_over`]).
 ///
 /// # Errors
 /// [`Error::NothingScored`] and [`Error::ScoreOutOfRange`], as [`Scores::of_faces`].

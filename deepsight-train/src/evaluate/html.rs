@@ -289,7 +289,8 @@ fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
     let rows: String = verdicts.sources.iter().map(row).collect();
     format!(
         "<div class=\"scroll\"><table><caption>{title}: {}; calibration error of all sources together {:.4} \
-         over videos, {:.4} over faces</caption><thead><tr><th scope=\"col\">Source</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
+         over videos, {:.4} over faces</caption><thead><tr><th scope=\"col\">Source</th>{head}</tr></thead>\
+         <tbody>{rows}</tbody></table></div>",
         verdict_limits(verdicts),
         verdicts.video_calibration_error,
         verdicts.face_calibration_error,

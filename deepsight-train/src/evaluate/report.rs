@@ -7,7 +7,7 @@ use crate::calibrate::{
     Calibration, MeasuredVerdicts, ThresholdRule, VerdictAim, VerdictLimits, VerdictRates, face_correlation,
     false_alarms, fit_temperature, fit_verdicts, measure_verdicts,
 };
-use crate::metrics::{Bootstrap, Metric, Scores, VideoScore, video_scores};
+use crate::metrics::{Bootstrap, Metric, Scores, VideoScore, by_source, video_scores};
 use crate::{Error, Label, Scored, Split};
 
 /// The value of [`Evaluation::schema`] in this version.
@@ -121,9 +121,11 @@ pub struct FittedOn {
 }
 
 impl FittedOn {
-    /// Fits temperature, threshold and uncertain band to the faces of one split. Also measures how much the faces of a
-    /// video have in common, how often real videos reach a probability, and how often fake ones are called REAL. All
-    /// sources have the same weight.
+    /// Fits temperature, threshold and uncertain band to the faces of one split. Also measures how often real videos
+    /// reach a probability, and how often fake ones are called REAL. All sources have the same weight.
+    ///
+    /// If most sources have one face for each video, so that the band is that of a single face, it also measures the
+    /// correlation of the faces of the other videos.
     ///
     /// # Errors
     /// The errors of [`fit_temperature`] and [`fit_verdicts`].
@@ -132,7 +134,10 @@ impl FittedOn {
         let calibrated: Vec<Scored> = faces.iter().map(|face| face.calibrated(temperature)).collect();
         let VerdictLimits { threshold, uncertain_band, reached, .. } = fit_verdicts(&calibrated, aim)?;
         let mut reliability = Reliability::new(uncertain_band as f32);
-        reliability.face_correlation = face_correlation(&calibrated).map(|correlation| correlation as f32);
+        reliability.face_correlation = face_correlation(&calibrated)
+            // A band that was fitted on means over several faces suits them already.
+            .filter(|_| single_faces(&calibrated) > 0.5)
+            .map(|correlation| correlation as f32);
         let after = measure_verdicts(&calibrated, threshold, &reliability)?;
         reliability.false_alarms = false_alarms(&calibrated);
         let missed = |source: &VerdictRates| Some((source.name.clone(), source.fakes_called_real? as f32));
@@ -153,6 +158,13 @@ impl FittedOn {
         let scored: Vec<Scored> = faces.iter().map(|face| face.calibrated(before.temperature)).collect();
         Ok(Self { before: Some(measure_verdicts(&scored, before.threshold, reliability)?), ..self })
     }
+}
+
+/// Returns the share of the sources that have one face for each video.
+fn single_faces(faces: &[Scored]) -> f64 {
+    let sources = by_source(faces);
+    let single = sources.iter().filter(|(_, faces)| video_scores(faces).len() == faces.len()).count();
+    single as f64 / sources.len().max(1) as f64
 }
 
 /// Measurements of the same faces, videos or clips after a degradation.

@@ -325,7 +325,7 @@ pub(super) fn or_all(name: &str) -> &str {
 pub(super) fn verdict_limits(verdicts: &MeasuredVerdicts) -> String {
     let MeasuredVerdicts { threshold, uncertain_band, face_correlation, .. } = verdicts;
     let limits = format!("threshold {threshold:.4}, UNCERTAIN nearer than {uncertain_band:.4}");
-    let narrower = |correlation| format!(", less over several faces of a video, which correlate by {correlation:.2}");
+    let narrower = |correlation| format!(", narrower over several faces of a video (correlation {correlation:.2})");
     limits + &face_correlation.map(narrower).unwrap_or_default()
 }
 

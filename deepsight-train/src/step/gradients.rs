@@ -45,9 +45,9 @@ pub fn weighted_sum<B: Backend>(
     sum.done
 }
 
-/// Returns a copy of the network, moved by `radius` along its gradients of length `norm`: the point where sharpness-aware
-/// minimization (Foret et al., ICLR 2021, section 2) takes the gradients of its step. The copy has running statistics of
-/// its own, so passes of it leave those of the network unchanged.
+/// Returns a copy of the network, moved by `radius` along its gradients of length `norm`: the point where
+/// sharpness-aware minimization (Foret et al., ICLR 2021, section 2) takes the gradients of its step. The copy has
+/// running statistics of its own, so passes of it leave those of the network unchanged.
 pub fn ascended<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
     gradients: GradientsParams,

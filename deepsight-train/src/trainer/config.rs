@@ -64,8 +64,8 @@ pub struct TrainConfig {
     pub ema: Option<f64>,
     /// Limit of the gradients' length, above 0. Longer gradients are scaled down to it. `None` for no limit.
     pub grad_clip: Option<f64>,
-    /// Radius of sharpness-aware minimization (SAM; Foret et al., ICLR 2021), above 0. A step then uses the gradients at
-    /// the point that lies this far uphill from the network's weights, which takes twice the time. `None` for the
+    /// Radius of sharpness-aware minimization (SAM; Foret et al., ICLR 2021), above 0. A step then uses the gradients
+    /// at the point that lies this far uphill from the network's weights, which takes twice the time. `None` for the
     /// gradients at the weights themselves.
     pub sam: Option<f64>,
     /// Epochs without a better mean video AUC after which the run ends. `None` to run all epochs.

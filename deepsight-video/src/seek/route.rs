@@ -79,11 +79,14 @@ impl Route {
     fn over(video: &Video, wanted: &[usize], mut entry: impl FnMut(usize) -> Entry, cost: &Cost) -> Option<Self> {
         let keys = keys(&video.scan);
         let mut stretches: Vec<Stretch> = Vec::new();
-        let (mut key, mut start) = (usize::MAX, 0);
+        let (mut key, mut start, mut open) = (usize::MAX, 0, false);
         for &frame in wanted {
             let before = keys.partition_point(|&key| key <= frame);
             if before != key {
-                (key, start) = (before, start_for(before, &keys, &mut entry)?);
+                key = before;
+                (start, open) = start_for(before, &keys, &mut entry)?;
+                // A seek in a transport stream leads to any frame.
+                open |= video.header.track.is_some();
             }
             let go_on = |stretch: &&mut Stretch| {
                 let on = frame - stretch.last();
@@ -93,7 +96,7 @@ impl Route {
             };
             match stretches.last_mut().filter(go_on) {
                 Some(stretch) => stretch.push(frame),
-                None => stretches.push(Stretch { first: start, wanted: vec![(frame, frame)] }),
+                None => stretches.push(Stretch { first: start, open, wanted: vec![(frame, frame)] }),
             }
         }
         Some(Self { stretches, excerpt: None, other: None })
@@ -129,17 +132,20 @@ pub(crate) fn keys(scan: &Scan) -> Vec<usize> {
     scan.shown.iter().enumerate().filter(|(_, frame)| frame.key).map(|(place, _)| place).collect()
 }
 
-/// Returns the frame from which decoding gives the frames after the last of the first `before` key frames. 0 is the
-/// beginning of the file.
-fn start_for(before: usize, keys: &[usize], entry: &mut impl FnMut(usize) -> Entry) -> Option<usize> {
+/// Returns the frame from which decoding gives the frames after the last of the first `before` key frames, and whether
+/// frames that are decoded after it and shown before it refer to others before it. 0 is the beginning of the file.
+fn start_for(before: usize, keys: &[usize], entry: &mut impl FnMut(usize) -> Entry) -> Option<(usize, bool)> {
     let mut before = before;
     for _ in 0..MAX_TRIES {
-        let Some(key) = before.checked_sub(1).filter(|&key| key > 0) else { return Some(0) };
+        let Some(key) = before.checked_sub(1).filter(|&key| key > 0) else { return Some((0, false)) };
         match entry(key) {
-            Entry::Clean => return keys.get(key).copied(),
-            Entry::Recovers if key == 1 => return Some(0),
-            Entry::Recovers if entry(key - 1) != Entry::Unknown => return keys.get(key - 1).copied(),
-            Entry::Recovers | Entry::Unknown => before -= 1,
+            Entry::Clean => return Some((*keys.get(key)?, false)),
+            Entry::Recovers if key == 1 => return Some((0, false)),
+            Entry::Recovers => match entry(key - 1) {
+                Entry::Unknown => before -= 1,
+                earlier => return Some((*keys.get(key - 1)?, earlier == Entry::Recovers)),
+            },
+            Entry::Unknown => before -= 1,
         }
     }
     None
@@ -226,10 +232,16 @@ const WORTH: f64 = 0.7;
 impl Cost {
     pub(crate) fn of(video: &Video) -> Self {
         let pixels = f64::from(video.header.width) * f64::from(video.header.height);
+        let frame = 20e-6 + 3e-9 * pixels;
+        // The index of the file is read each time. Of a transport stream some seconds are read, and frames before the
+        // key frame are decoded.
+        let seek = match &video.header.track {
+            None => 0.03 + 0.2e-6 * video.scan.frames as f64,
+            Some(_) => 0.08 + 16.0 * frame,
+        };
         Self {
-            frame: 20e-6 + 3e-9 * pixels,
-            // The index of the file is read each time.
-            seek: 0.03 + 0.2e-6 * video.scan.frames as f64,
+            frame,
+            seek,
             process: 0.08,
             threads: f64::from(video.options.limits.threads().saturating_sub(1).max(1)),
             processes: at_a_time(&video.options.limits) as f64,

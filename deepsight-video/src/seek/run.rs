@@ -63,7 +63,7 @@ impl Run {
         let wanted = wanted.flat_map(|&(first, last)| first..=last).collect();
         let (sender, decoded) = mpsc::channel();
         let inputs = stretches.into_iter().map(Input::new).map(ExpectedFrames::Seek).collect();
-        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, expected: false, sender };
+        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
         let mut command = ffmpeg::seek(&programs.ffmpeg, path, &options.limits, &job);
         let process = Process::spawn(&mut command, &options.limits, None, move |line| watch.take(line))?;
         processes.add(&process);
@@ -85,7 +85,7 @@ impl Run {
         filters = filters + "," + &picture.filters_on_selected(None) + "[frames]";
         let (sender, decoded) = mpsc::channel();
         let inputs = vec![ExpectedFrames::Excerpt { frames, later, next: 0, may_be_cut }];
-        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, expected: false, sender };
+        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
         let mut command =
             ffmpeg::excerpt(&programs.ffmpeg, &options.limits, container, &filters, header.old_sync_option);
         let process = Process::spawn_on(&mut command, &options.limits, bytes, move |line| watch.take(line))?;
@@ -218,17 +218,15 @@ fn time_of(shown: &[Shown], place: usize) -> i64 {
 
 /// Messages of the decoders of H.264 and HEVC on pictures that refer to one that they did not decode. After a seek,
 /// these are pictures before a key frame, and pictures of an open group that are shown before its key frame.
-const OF_MISSING_PICTURES: [&str; 10] = [
+const OF_MISSING_PICTURES: [&str; 8] = [
     "mmco: unref short failure",
     "co located POCs unavailable",
     "reference picture missing during reorder",
     "Missing reference picture, default is ",
     "illegal short term buffer state detected",
     "number of reference frames ",
-    "Frame num gap ",
     "Could not find ref with POC ",
     "decode_slice_header error",
-    "no frame!",
 ];
 
 /// A reader of the marks of all inputs.
@@ -236,8 +234,6 @@ struct Watch {
     marks: Marks,
     scan: Arc<Scan>,
     inputs: Vec<ExpectedFrames>,
-    /// Whether the last message was an expected one, so that ffmpeg may say that it was repeated.
-    expected: bool,
     sender: Sender<Decoded>,
 }
 
@@ -263,9 +259,9 @@ impl ExpectedFrames {
         matches!(self, Self::Excerpt { frames, next, may_be_cut: true, .. } if frames.len() - next <= HELD_BACK)
     }
 
-    /// Returns whether the first frame of a stretch has yet to come, so that frames before it may be decoded now.
+    /// Returns whether the first frame of a stretch has yet to come, and frames before it may be decoded now.
     fn is_before_its_stretch(&self) -> bool {
-        matches!(self, Self::Seek(input) if input.next == input.stretch.first && input.next > 0)
+        matches!(self, Self::Seek(input) if input.stretch.open && input.next == input.stretch.first)
     }
 
     /// Records a decoded frame. Returns an event if the frame decides about wanted frames.
@@ -336,19 +332,18 @@ impl Watch {
     }
 
     /// Returns whether a message tells that a wanted frame may differ from that of a sequential pass.
-    fn fails(&mut self, line: &[u8]) -> bool {
+    fn fails(&self, line: &[u8]) -> bool {
         let line = String::from_utf8_lossy(line);
         let line = line.trim();
-        let is_repeated = line.starts_with("Last message repeated ");
-        self.expected = match line.split_once("] ") {
+        let is_expected = match line.split_once("] ") {
             Some((decoder, message)) if decoder.starts_with("[h264 @ ") || decoder.starts_with("[hevc @ ") => {
                 let message = message.strip_prefix("[error] ").unwrap_or(message);
                 OF_MISSING_PICTURES.iter().any(|known| message.starts_with(known))
                     && self.inputs.iter().any(ExpectedFrames::is_before_its_stretch)
             }
-            _ => self.expected && is_repeated,
+            _ => false,
         };
-        !(line.is_empty() || self.expected || self.inputs.iter().any(ExpectedFrames::is_at_its_cut))
+        !(line.is_empty() || is_expected || self.inputs.iter().any(ExpectedFrames::is_at_its_cut))
     }
 
     fn decoded(&mut self, mark: Mark) -> Option<Decoded> {
@@ -368,28 +363,29 @@ mod tests {
         let shown = (0..20).map(|n| Shown { time: n * 40_000, raw: n * 40_000, key: n % 5 == 0 }).collect();
         let scan = Arc::new(Scan { shown, ..Scan::default() });
         let (sender, decoded) = mpsc::channel();
-        let input = |first| ExpectedFrames::Seek(Input::new(Stretch { first, wanted: vec![(first + 1, first + 3)] }));
-        let inputs = vec![input(0), input(10)];
-        let mut watch = Watch { marks: Marks::new(), scan, inputs, expected: false, sender };
+        let input = |first, open| {
+            ExpectedFrames::Seek(Input::new(Stretch { first, open, wanted: vec![(first + 1, first + 3)] }))
+        };
+        let inputs = vec![input(0, false), input(5, false), input(10, true)];
+        let mut watch = Watch { marks: Marks::new(), scan, inputs, sender };
         let missing = b"[h264 @ 0x5] [error] co located POCs unavailable";
-        let repeated = b"    Last message repeated 2 times";
         for (line, fails) in [
             (&missing[..], false),
-            (repeated, false),
+            (b"[h264 @ 0x5] mmco: unref short failure", false),
             (b"[hevc @ 0x5] Could not find ref with POC 12", false),
             (b"", false),
             (b"[h264 @ 0x5] [error] error while decoding MB 3 2, bytestream -7", true),
-            (repeated, true),
+            (b"    Last message repeated 2 times", true),
             (b"[mov @ 0x5] [error] co located POCs unavailable", true),
         ] {
             assert_eq!(watch.fails(line), fails, "{}", String::from_utf8_lossy(line));
         }
         // A frame before the stretch, then its first one.
-        for (filter, time, told) in [(0, 0, false), (0, 40_000, true), (1, 360_000, false), (1, 400_000, false)] {
+        for (filter, time, told) in [(0, 0, false), (0, 40_000, true), (2, 360_000, false), (2, 400_000, false)] {
             assert!(!watch.fails(missing));
             assert_eq!(watch.decoded(Mark { index: 0, time: Some(time), filter }).is_some(), told, "{time}");
         }
-        assert!(watch.fails(missing) && watch.fails(repeated));
+        assert!(watch.fails(missing));
         assert!(decoded.try_recv().is_err());
     }
 }

@@ -5,6 +5,8 @@
 pub(crate) struct Stretch {
     /// The frame from which all frames are exact. 0 is the beginning of the file.
     pub(crate) first: usize,
+    /// Whether a seek to the first frame also decodes frames before it, without those that they refer to.
+    pub(crate) open: bool,
     /// The wanted frames, at least one, in ranges.
     pub(crate) wanted: Vec<(usize, usize)>,
 }
