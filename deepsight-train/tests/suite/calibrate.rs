@@ -5,6 +5,7 @@ use deepsight_train::calibrate::{
     ThresholdRule, VerdictAim, calibrate, face_correlation, false_alarms, fit_temperature, fit_threshold, fit_verdicts,
     measure_verdicts,
 };
+use deepsight_train::evaluate::FittedOn;
 use deepsight_train::metrics::{Metric, Scores, balanced_calibration_error};
 use deepsight_train::{Error, Label, Scored};
 use proptest::prelude::*;
@@ -69,6 +70,21 @@ fn faces_of_a_video_correlate_by_the_share_of_the_variance_between_videos() {
     assert_eq!(decided(&reliability), 0.5);
     reliability.face_correlation = Some(0.1);
     assert_eq!(decided(&reliability), 1.0);
+
+    // The band of videos with several faces suits them already, so only one of single faces is narrowed.
+    let stored = |faces: &[Scored]| {
+        let fitted = FittedOn::fit(faces, VerdictAim::new(ThresholdRule::BalancedAccuracy), None).unwrap();
+        fitted.reliability.face_correlation
+    };
+    assert_eq!(stored(&faces), None);
+    let of_single_faces = ["one", "other"].into_iter().flat_map(|source| {
+        videos(&[(0.2, false), (0.7, false), (0.4, true), (0.9, true)]).into_iter().map(move |mut face| {
+            face.source = source.into();
+            face
+        })
+    });
+    let mixed: Vec<Scored> = faces.iter().cloned().chain(of_single_faces).collect();
+    assert_eq!(stored(&mixed), Some(correlation as f32));
 
     // A source of one face for each video does not count, however much they differ.
     let single = |n: usize| {
