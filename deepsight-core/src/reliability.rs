@@ -140,7 +140,7 @@ impl Reliability {
     /// assert_eq!(reliability.band_over(12.0, 0.5), 0.3);
     /// reliability.face_correlation = Some(0.6);
     /// assert_eq!(reliability.band_over(1.0, 0.5), 0.3);
-    /// assert!((reliability.band_over(12.0, 0.5) - 0.2073).abs() < 1e-4);
+    /// assert!((reliability.band_over(12.0, 0.5) - 0.2064).abs() < 1e-4);
     /// ```
     pub fn band_over(&self, looks: f32, threshold: f32) -> f32 {
         let band = self.uncertain_band;
