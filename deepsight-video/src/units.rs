@@ -101,6 +101,14 @@ enum UnitContent {
 }
 
 impl Unit {
+    /// Returns the bytes of a unit that was read with its packet; none if only its place is known.
+    fn bytes(&self) -> &[u8] {
+        match &self.content {
+            UnitContent::Read(bytes) => bytes,
+            UnitContent::At(_) => &[],
+        }
+    }
+
     fn read(&self, file: &mut File, most: u64) -> io::Result<Vec<u8>> {
         let place = match &self.content {
             UnitContent::At(place) => place,
@@ -210,21 +218,13 @@ fn begins_hevc(units: &[Unit]) -> bool {
     resets_hevc(units) && has(32) && has(33) && has(34)
 }
 
-/// Returns whether a packet of MPEG-2 has a sequence header, which says that all pictures are progressive, and a picture
-/// that refers to no other one (ISO/IEC 13818-2, section 6.3).
+/// Returns whether a packet of MPEG-2 has a sequence header, whose extension says that all pictures are progressive, and
+/// a picture that refers to no other one (ISO/IEC 13818-2, section 6.3).
 fn begins_mpeg2(units: &[Unit]) -> bool {
-    let is_intra = |unit: &Unit| match &unit.content {
-        UnitContent::Read(bytes) => bytes.get(2).is_some_and(|byte| byte >> 3 & 7 == 1),
-        UnitContent::At(_) => false,
-    };
-    let is_progressive = |unit: &Unit| match &unit.content {
-        // The first extension of that type after the header.
-        UnitContent::Read(bytes) => bytes.get(1..3).is_some_and(|bytes| bytes[0] >> 4 == 1 && bytes[1] & 8 != 0),
-        UnitContent::At(_) => false,
-    };
-    units.first().is_some_and(|unit| unit.head == 0xb3)
-        && units.iter().find(|unit| unit.head == 0xb5).is_some_and(is_progressive)
-        && units.iter().find(|unit| unit.head == 0).is_some_and(is_intra)
+    let first = |head| units.iter().find(|unit| unit.head == head).map_or(&[][..], Unit::bytes);
+    let is_progressive = matches!(first(0xb5), [_, kind, flags, ..] if kind >> 4 == 1 && flags & 8 != 0);
+    let is_intra = matches!(first(0), [_, _, kind, ..] if kind >> 3 & 7 == 1);
+    units.first().is_some_and(|unit| unit.head == 0xb3) && is_progressive && is_intra
 }
 
 /// Returns the type of the first unit of H.264 that has a part of a picture.

@@ -89,8 +89,8 @@ pub(super) struct People {
 }
 
 impl People {
-    /// Selects the people who decide. A person who can be judged and reaches the probability that `clearly_fake` returns
-    /// for the track and its faces decides alone.
+    /// Selects the people who decide. A person who can be judged and reaches the probability that `clearly_fake`
+    /// returns for the track and its faces decides alone.
     pub(super) fn among(
         findings: &Findings,
         config: &AnalyzerConfig,

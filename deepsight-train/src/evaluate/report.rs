@@ -149,8 +149,7 @@ impl FittedOn {
         Ok(Self { calibration, rule, aim, reached, reliability, before: None, after, split, real_videos, fake_videos })
     }
 
-    /// Adds the verdicts on these faces before calibration, at another temperature, threshold and
-    /// reliability.
+    /// Adds the verdicts on these faces before calibration, at another temperature, threshold and reliability.
     ///
     /// # Errors
     /// The errors of [`measure_verdicts`].

@@ -37,6 +37,9 @@ const BYTES_A_PIXEL: u64 = 60;
 /// Most key frames before a wanted frame that are checked for one from which decoding can begin.
 const MAX_TRIES: usize = 8;
 
+/// Most frames that a packet of a transport stream waits after its decoding until it is shown.
+pub(crate) const MOST_HELD_BACK: i64 = 16;
+
 /// Times of frames may differ by this much in microseconds, because ffprobe and ffmpeg round them in different ways.
 pub(crate) const ROUNDING: i64 = 1;
 
@@ -237,7 +240,7 @@ impl Cost {
         // key frame are decoded.
         let seek = match &video.header.track {
             None => 0.03 + 0.2e-6 * video.scan.frames as f64,
-            Some(_) => 0.08 + 16.0 * frame,
+            Some(_) => 0.08 + MOST_HELD_BACK as f64 * frame,
         };
         Self {
             frame,

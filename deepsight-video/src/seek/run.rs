@@ -10,7 +10,7 @@ use std::{
 use super::{
     Step,
     excerpt::{Excerpt, ExcerptFrame},
-    route::{ROUNDING, keys},
+    route::{MOST_HELD_BACK, ROUNDING, keys},
     stretch::Stretch,
 };
 use crate::{
@@ -149,9 +149,6 @@ fn target(video: &Video, stretch: &Stretch, keys: &[usize]) -> Option<i64> {
     };
     Some(first.raw.saturating_add(later)).filter(|&time| time > 0)
 }
-
-/// Most frames that a packet of a transport stream waits after its decoding until it is shown.
-const MOST_HELD_BACK: i64 = 16;
 
 /// Returns the most microseconds between the decoding of a packet of a transport stream and its being shown.
 fn shown_later(scan: &Scan) -> i64 {
