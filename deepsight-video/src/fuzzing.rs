@@ -39,7 +39,9 @@ pub fn mp4(bytes: &[u8]) -> bool {
     let file = TemporaryFile::new(bytes);
     let Ok(Some(boxes)) = Boxes::read(&file.0) else {
         let _ = transport::is_scrambled(&file.0);
-        let Ok(Some(track)) = transport::Track::of_whole(&file.0, 0x100, &[0, 564]) else {
+        let mut fields = transport::CodedFields::of("h264");
+        let is_frame = |picture: &[u8]| fields.is_frame(picture);
+        let Ok(Some(track)) = transport::Track::of_whole(&file.0, 0x100, &[0, 564], is_frame) else {
             return flv::has_one_configuration(&file.0).is_ok_and(|has_one| has_one);
         };
         let mut opened = fs::File::open(&file.0).expect("the file is there");

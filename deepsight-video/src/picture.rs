@@ -165,9 +165,15 @@ impl Picture {
         })
     }
 
-    /// Returns whether each returned frame depends on one decoded picture alone, and not on its neighbors.
-    pub(crate) fn depends_on_one_frame(&self) -> bool {
-        self.uniform && !self.deinterlace
+    /// Returns whether all inspected pictures have one size and shape.
+    pub(crate) fn is_uniform(&self) -> bool {
+        self.uniform
+    }
+
+    /// Returns the number of decoded pictures before a frame, and after it, that it depends on: the deinterlacer looks
+    /// at one on each side.
+    pub(crate) fn reach(&self) -> usize {
+        usize::from(self.deinterlace)
     }
 
     /// Returns the filters on all decoded pictures, each with a comma after it. They keep the number of pictures.

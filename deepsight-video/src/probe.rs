@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{BufRead, BufReader, Read},
     path::Path,
@@ -20,7 +20,7 @@ use crate::{
     orientation::Orientation,
     process::{Ending, Process},
     sample_tables::Track,
-    scan::{Clock, Packets, Scan, microseconds},
+    scan::{Clock, HELD_BACK, Packets, Scan, Stamp, microseconds},
     transport,
     units::{begins, first_of_each, units_of},
     vp8,
@@ -116,6 +116,9 @@ const INDEXED: [&str; 2] = ["h264", "hevc"];
 
 /// Key frames that are decoded to learn whether the size of the picture changes, where packets do not tell.
 const SURVEYED: usize = 24;
+
+/// Most packets of a recording that are decoded to learn which of them are shown.
+const MOST_AT_THE_BEGINNING: usize = 2000;
 
 /// Largest number of different kinds of pictures, by size and flags, that a survey collects.
 const MOST_KINDS: usize = 64;
@@ -231,6 +234,7 @@ impl Prober<'_> {
             packets.keep_shown(header.stream, &shown);
             header.packets_are_frames = true;
         }
+        let track = if header.container == "mpegts" { self.whole_track(&mut header, &mut packets)? } else { None };
         let clock = Clock::of(&header.container);
         let readable = header.is_read_to_the_end().then(|| packets.end_in_file() as f64 / bytes.max(1) as f64);
         let mut scan = packets.finish(header.stream, header.tick, clock);
@@ -242,10 +246,8 @@ impl Prober<'_> {
                 _ => true,
             };
         }
-        if header.container == "mpegts" {
-            header.track = whole_track(self.path, &header, &scan);
-            header.packets_are_frames |= header.track.is_some();
-        }
+        header.track = track.filter(|_| scan.begins_with_key_frame());
+        header.packets_are_frames |= header.track.is_some();
         let key_frames = if header.packets_are_frames {
             self.survey(&header, &scan, boxes)?
         } else {
@@ -345,6 +347,56 @@ impl Prober<'_> {
         Ok((frames, kinds))
     }
 
+    /// Returns the packets of a transport stream's video if all arrived and each is a frame. Removes those from
+    /// `packets` that are not shown because the frames they refer to were sent before the stream begins.
+    fn whole_track(&self, header: &mut Header, packets: &mut Packets) -> Result<Option<transport::Track>, VideoError> {
+        let stamps = packets.stamps(header.stream);
+        let Some(WholeTrack { track, fields, begins }) = whole_track(self.path, header, stamps) else {
+            return Ok(None);
+        };
+        if !begins {
+            let Some(shown) = self.shown_at_the_beginning(header, stamps)? else { return Ok(None) };
+            packets.keep_shown(header.stream, &shown);
+        }
+        // ffprobe tells what the first frames are.
+        if fields && header.fields == Fields::Progressive {
+            header.fields = Fields::Unknown;
+        }
+        Ok(Some(track))
+    }
+
+    /// Returns which of the first packets are shown of a stream that may begin between key frames, up to its second key
+    /// frame. Returns `None` if the rest may have others that are not shown.
+    fn shown_at_the_beginning(&self, header: &Header, stamps: &[Stamp]) -> Result<Option<Vec<bool>>, VideoError> {
+        let mut keys = stamps.iter().enumerate().filter(|(_, stamp)| stamp.key).map(|(n, _)| n);
+        let (Some(first), Some(second)) = (keys.next(), keys.next()) else { return Ok(None) };
+        if second > MOST_AT_THE_BEGINNING {
+            return Ok(None);
+        }
+        // ffprobe loses some of the frames that the decoder still has at the end of an interval.
+        let interval = format!("%+#{}", second + HELD_BACK);
+        let mut times = Vec::new();
+        let read = self.frames(header, &["-read_intervals", &interval], &mut |line| {
+            times.push(microseconds(value(line, "best_effort_timestamp_time")));
+            true
+        });
+        match read {
+            Ok(()) => {}
+            Err(VideoError::NotAVideo { .. } | VideoError::OverLimit { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let of_packets: BTreeSet<_> = stamps.iter().map(|stamp| stamp.presentation).collect();
+        let decoded: BTreeSet<_> = times.iter().copied().filter(|time| of_packets.contains(time)).collect();
+        let shown: Vec<_> = stamps[..=second].iter().map(|stamp| decoded.contains(&stamp.presentation)).collect();
+        // Frames that are stored before the first key frame, or shown before it, may refer to others that are missing.
+        let is_expected = |(n, &shown): (usize, &bool)| match shown {
+            true => n >= first,
+            false => n < first || stamps[n].presentation < stamps[first].presentation,
+        };
+        let is_known = decoded.len() == times.len() && shown.iter().enumerate().all(is_expected);
+        Ok(is_known.then_some(shown))
+    }
+
     /// Decodes key frames of a stream whose size may change without a header that states it. Returns none if all are
     /// alike.
     fn survey(&self, header: &Header, scan: &Scan, boxes: Option<&Boxes>) -> Result<Vec<KeyFrame>, VideoError> {
@@ -432,21 +484,29 @@ fn are_frames(container: &str, codec: &str) -> bool {
     codec != "vp8" && !["mpegts", "mpeg", "mpegvideo"].contains(&container)
 }
 
-/// Returns the packets of a transport stream's video if all arrived and the stream begins with a frame that refers to
-/// no other one. Each of them is then a frame.
-fn whole_track(path: &Path, header: &Header, scan: &Scan) -> Option<transport::Track> {
-    // ffprobe does not tell the fields of HEVC, whose packets are whole frames.
-    let is_regular = (header.fields == Fields::Progressive || header.codec == "hevc")
-        && !scan.jumps
-        && scan.shown.len() as u64 == scan.frames
-        && scan.shown.first()?.key
-        && scan.stored.windows(2).all(|pair| pair[0].position < pair[1].position)
-        && scan.stored.first()?.position == scan.key_packets.first()?.place?.position;
+/// The video of a transport stream of which all packets arrived, each a frame.
+struct WholeTrack {
+    track: transport::Track,
+    /// Whether the frames may consist of fields.
+    fields: bool,
+    /// Whether the stream begins with a frame that refers to no other one, and no frame is shown before it.
+    begins: bool,
+}
+
+fn whole_track(path: &Path, header: &Header, stamps: &[Stamp]) -> Option<WholeTrack> {
     let begins = begins(&header.codec)?;
-    let keys: Option<Vec<_>> = scan.key_packets.iter().map(|key| Some(key.place?.position)).collect();
-    let track = transport::Track::of_whole(path, header.pid.filter(|_| is_regular)?, &keys?).ok()??;
-    let first = units_of(&mut File::open(path).ok()?, Some(&track), scan.key_packets.first()?.place?).ok()??;
-    begins(&first).then_some(track)
+    let position = |stamp: &Stamp| Some((stamp.presentation?, stamp.place?.position));
+    let packets = stamps.iter().map(position).collect::<Option<Vec<_>>>()?;
+    if !packets.is_sorted_by(|(_, before), (_, after)| before < after) {
+        return None;
+    }
+    let (first, key) = (packets.first()?, stamps.iter().find(|stamp| stamp.key)?);
+    let keys: Vec<_> = packets.iter().zip(stamps).filter(|(_, stamp)| stamp.key).map(|(packet, _)| packet.1).collect();
+    let mut fields = transport::CodedFields::of(&header.codec);
+    let track = transport::Track::of_whole(path, header.pid?, &keys, |picture| fields.is_frame(picture)).ok()??;
+    let units = units_of(&mut File::open(path).ok()?, Some(&track), key.place?).ok()??;
+    let begins = stamps.first()?.key && begins(&units) && packets.iter().all(|packet| packet.0 >= first.0);
+    Some(WholeTrack { track, fields: fields.are_allowed(), begins })
 }
 
 struct CancelOnDrop<'a>(Option<&'a Head<'a>>);
@@ -700,8 +760,8 @@ pub(crate) fn conclude(answer: Answer, packets: Packets, path: &Path) {
     if let Ok(header) = answer.choose(path, None, &[], |stream| packets.frames(stream)) {
         // A value over a limit is an error.
         let _ = header.check(path, &DecodeLimits::default());
-        let scan = packets.finish(header.stream, header.tick, Clock::of(&header.container));
-        let _ = whole_track(path, &header, &scan);
+        let _ = whole_track(path, &header, packets.stamps(header.stream));
+        let _ = packets.finish(header.stream, header.tick, Clock::of(&header.container));
     }
 }
 

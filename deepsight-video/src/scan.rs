@@ -70,6 +70,17 @@ impl Scan {
         self.shown.first().map(|frame| frame.time)
     }
 
+    /// Returns whether the first frame is a key frame, stored first, on a clock that does not jump.
+    pub(crate) fn begins_with_key_frame(&self) -> bool {
+        let (stored, key) = (self.stored.first(), self.key_packets.first());
+        let stored_first = stored.map(|packet| packet.position) == key.and_then(|key| key.place.map(|p| p.position));
+        !self.jumps
+            && self.shown.len() as u64 == self.frames
+            && self.shown.first().is_some_and(|frame| frame.key)
+            && stored.is_some()
+            && stored_first
+    }
+
     /// Replaces the measurements on packets by the frames that a decoder returned, in their order.
     pub(crate) fn decoded(&mut self, frames: u64, times: &[(i64, bool)], clock: Clock) {
         self.frames = frames;
@@ -173,6 +184,9 @@ impl Stamp {
 /// Most video streams of `max_frames` frames each that are measured.
 const MOST_STREAMS: u64 = 4;
 
+/// Most frames that a decoder holds back.
+pub(crate) const HELD_BACK: usize = 32;
+
 /// Decoding times go back by less than this only because they are rounded or were damaged. In microseconds.
 const DISORDER: i64 = 100_000;
 
@@ -245,6 +259,11 @@ impl Packets {
     /// `None` if not all are known.
     pub(crate) fn places(&self, stream: u32) -> Option<Vec<(Place, bool)>> {
         self.streams.get(&stream)?.stamps.iter().map(|stamp| Some((stamp.place?, stamp.key))).collect()
+    }
+
+    /// Returns the packets of a stream in the order of the file.
+    pub(crate) fn stamps(&self, stream: u32) -> &[Stamp] {
+        self.streams.get(&stream).map_or(&[], |stream| &stream.stamps)
     }
 
     /// Removes the packets of a stream that `shown`, in the order of the file, says are not shown.

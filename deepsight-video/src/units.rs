@@ -102,7 +102,7 @@ enum UnitContent {
 
 impl Unit {
     /// Returns the bytes of a unit that was read with its packet; none if only its place is known.
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match &self.content {
             UnitContent::Read(bytes) => bytes,
             UnitContent::At(_) => &[],
@@ -142,7 +142,7 @@ pub(crate) fn units_of(
 }
 
 /// Returns the units in a byte stream (ITU-T H.264, annex B).
-fn after_start_codes(bytes: &[u8]) -> Vec<Unit> {
+pub(crate) fn after_start_codes(bytes: &[u8]) -> Vec<Unit> {
     let codes = bytes.windows(3).enumerate().filter(|(_, window)| *window == [0, 0, 1]);
     let starts: Vec<_> = codes.map(|(at, _)| at + 3).take(MAX_UNITS).collect();
     let ends = starts.iter().skip(1).map(|start| start - 3).chain([bytes.len()]);
@@ -218,13 +218,13 @@ fn begins_hevc(units: &[Unit]) -> bool {
     resets_hevc(units) && has(32) && has(33) && has(34)
 }
 
-/// Returns whether a packet of MPEG-2 has a sequence header, whose extension says that all pictures are progressive, and
-/// a picture that refers to no other one (ISO/IEC 13818-2, section 6.3).
+/// Returns whether a packet of MPEG-2 has a sequence header, with the extension that MPEG-1 lacks, and a picture that
+/// refers to no other one (ISO/IEC 13818-2, section 6.3).
 fn begins_mpeg2(units: &[Unit]) -> bool {
     let first = |head| units.iter().find(|unit| unit.head == head).map_or(&[][..], Unit::bytes);
-    let is_progressive = matches!(first(0xb5), [_, kind, flags, ..] if kind >> 4 == 1 && flags & 8 != 0);
+    let has_extension = matches!(first(0xb5), [_, kind, ..] if kind >> 4 == 1);
     let is_intra = matches!(first(0), [_, _, kind, ..] if kind >> 3 & 7 == 1);
-    units.first().is_some_and(|unit| unit.head == 0xb3) && is_progressive && is_intra
+    units.first().is_some_and(|unit| unit.head == 0xb3) && has_extension && is_intra
 }
 
 /// Returns the type of the first unit of H.264 that has a part of a picture.

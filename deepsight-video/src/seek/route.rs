@@ -80,11 +80,11 @@ impl Route {
     }
 
     fn over(video: &Video, wanted: &[usize], mut entry: impl FnMut(usize) -> Entry, cost: &Cost) -> Option<Self> {
-        let keys = keys(&video.scan);
+        let (keys, reach) = (keys(&video.scan), video.picture.reach());
         let mut stretches: Vec<Stretch> = Vec::new();
         let (mut key, mut start, mut open) = (usize::MAX, 0, false);
         for &frame in wanted {
-            let before = keys.partition_point(|&key| key <= frame);
+            let before = keys.partition_point(|&key| key <= frame.saturating_sub(reach));
             if before != key {
                 key = before;
                 (start, open) = start_for(before, &keys, &mut entry)?;
@@ -94,12 +94,12 @@ impl Route {
             let go_on = |stretch: &&mut Stretch| {
                 let on = frame - stretch.last();
                 stretch.wanted.len() < MAX_RANGES
-                    && (start <= stretch.last()
+                    && (start <= stretch.end()
                         || on as f64 * cost.frame <= (frame - start) as f64 * cost.frame + cost.seek)
             };
             match stretches.last_mut().filter(go_on) {
                 Some(stretch) => stretch.push(frame),
-                None => stretches.push(Stretch { first: start, open, wanted: vec![(frame, frame)] }),
+                None => stretches.push(Stretch { first: start, open, wanted: vec![(frame, frame)], reach }),
             }
         }
         Some(Self { stretches, excerpt: None, other: None })
@@ -198,7 +198,7 @@ fn is_regular(video: &Video) -> bool {
     options.hwaccel.is_none()
         && Entries::exist_in(&header.codec)
         && info.video_streams == 1
-        && picture.depends_on_one_frame()
+        && picture.is_uniform()
         && !scan.jumps
         && start_is_known
         && shown.len() as u64 == scan.frames

@@ -18,9 +18,10 @@ use crate::{
     decode::{frame, room_for_a_frame},
     ffmpeg::{self, SeekJob},
     marks::{Line, Mark, Marks},
+    picture::Picture,
     process::{Process, Processes},
     sampling::search,
-    scan::{Scan, Shown},
+    scan::{HELD_BACK, Scan, Shown},
 };
 
 /// One ffmpeg process that opens the file once for each of some stretches, or reads an [`Excerpt`] of the file.
@@ -63,7 +64,7 @@ impl Run {
         let wanted = wanted.flat_map(|&(first, last)| first..=last).collect();
         let (sender, decoded) = mpsc::channel();
         let inputs = stretches.into_iter().map(Input::new).map(ExpectedFrames::Seek).collect();
-        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
+        let mut watch = Watch::new(video, marks, inputs, sender);
         let mut command = ffmpeg::seek(&programs.ffmpeg, path, &options.limits, &job);
         let process = Process::spawn(&mut command, &options.limits, None, move |line| watch.take(line))?;
         processes.add(&process);
@@ -79,13 +80,13 @@ impl Run {
         let opened = excerpt.open(path).map_err(|source| VideoError::Io { path: path.clone(), source });
         let (frames, bytes) = opened?;
         let marks = Marks::new();
-        let mut filters = format!("[0:{stream}]settb=AVTB,{},", marks.filters(0));
+        let mut filters = format!("[0:{stream}]settb=AVTB,{},", marked(picture, &marks, 0));
         let wanted: Vec<_> = frames.iter().filter(|frame| frame.wanted).map(|frame| frame.place).collect();
         select(&ranges(&wanted), &scan.shown, later, &mut filters);
         filters = filters + "," + &picture.filters_on_selected(None) + "[frames]";
         let (sender, decoded) = mpsc::channel();
         let inputs = vec![ExpectedFrames::Excerpt { frames, later, next: 0, may_be_cut }];
-        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
+        let mut watch = Watch::new(video, marks, inputs, sender);
         let mut command =
             ffmpeg::excerpt(&programs.ffmpeg, &options.limits, container, &filters, header.old_sync_option);
         let process = Process::spawn_on(&mut command, &options.limits, bytes, move |line| watch.take(line))?;
@@ -178,7 +179,7 @@ fn filters(video: &Video, stretches: &[Stretch], keys: &[usize], marks: &Marks) 
         filters.push_str(&format!(
             "[{input}:{}]settb=AVTB,{limit}{},trim=end_pts={},",
             video.header.stream,
-            marks.filters(input),
+            marked(&video.picture, marks, input),
             last.saturating_add(ROUNDING + 1),
         ));
         select(&stretch.wanted, shown, 0, &mut filters);
@@ -192,6 +193,19 @@ fn filters(video: &Video, stretches: &[Stretch], keys: &[usize], marks: &Marks) 
         filters.push_str(&format!("interleave=nb_inputs={}", stretches.len()));
     }
     filters + "," + &video.picture.filters_on_selected(None) + "[frames]"
+}
+
+/// Returns the filters that print a mark for each decoded frame, and those that are applied to all frames.
+fn marked(picture: &Picture, marks: &Marks, input: usize) -> String {
+    let marks = marks.filters(input);
+    match picture.reach() {
+        0 => marks,
+        // `Deinterlacer::pass` takes time and flag apart again.
+        _ => format!(
+            "setpts='2*PTS+INTERLACED',{marks},setpts='floor(PTS/2)',{}settb=AVTB",
+            picture.filters_on_all(None)
+        ),
+    }
 }
 
 /// Writes the filter that selects ranges of frames by their times, which are `later` by some microseconds.
@@ -213,6 +227,9 @@ fn time_of(shown: &[Shown], place: usize) -> i64 {
     shown.get(place).map_or(0, |frame| frame.time)
 }
 
+/// Decoders of the messages below.
+const DECODERS: [&str; 3] = ["[h264 @ ", "[hevc @ ", "[mpeg2video @ "];
+
 /// Messages of the decoders of H.264 and HEVC on pictures that refer to one that they did not decode. After a seek,
 /// these are pictures before a key frame, and pictures of an open group that are shown before its key frame.
 const OF_MISSING_PICTURES: [&str; 8] = [
@@ -226,12 +243,37 @@ const OF_MISSING_PICTURES: [&str; 8] = [
     "decode_slice_header error",
 ];
 
+/// Messages about packets of a transport stream that come before the first parameter sets. ffmpeg decodes them when it
+/// opens a file that begins between key frames.
+const OF_MISSING_SETS: [&str; 5] = [
+    "non-existing PPS ",
+    "non-existing SPS ",
+    "decode_slice_header error",
+    "no frame!",
+    "Invalid frame dimensions 0x0",
+];
+
 /// A reader of the marks of all inputs.
 struct Watch {
     marks: Marks,
     scan: Arc<Scan>,
     inputs: Vec<ExpectedFrames>,
     sender: Sender<Decoded>,
+    /// Whether a frame was decoded.
+    has_begun: bool,
+    /// The deinterlacer of each input, if there is one.
+    deinterlacers: Option<Vec<Deinterlacer>>,
+}
+
+/// The state of a deinterlacer that began in the middle of a video.
+///
+/// It passes a frame on when it has the next one. The first interlaced frame that it gets becomes another one than in
+/// the sequential pass, whose deinterlacer has had interlaced frames before.
+#[derive(Debug, Clone, Copy, Default)]
+struct Deinterlacer {
+    has_interlaced: bool,
+    /// The event of the last frame.
+    held: Option<Decoded>,
 }
 
 /// The frames that an input must return.
@@ -245,9 +287,6 @@ enum ExpectedFrames {
         may_be_cut: bool,
     },
 }
-
-/// Frames that a decoder may still hold back when it reads the last packet.
-const HELD_BACK: usize = 32;
 
 impl ExpectedFrames {
     /// Returns whether a message may be about the last packet of a file that ends within it. A sequential pass decodes
@@ -293,7 +332,7 @@ impl Input {
 
     fn take(&mut self, time: i64, shown: &[Shown]) -> Option<Decoded> {
         let place = self.next;
-        if place > self.stretch.last() {
+        if place > self.stretch.end() {
             return None;
         }
         let off = time.saturating_sub(time_of(shown, place));
@@ -314,14 +353,43 @@ impl Input {
     }
 }
 
+impl Deinterlacer {
+    /// Returns one that begins with an input.
+    fn of(input: &ExpectedFrames) -> Self {
+        let begins_the_video = match input {
+            ExpectedFrames::Seek(input) => input.stretch.first == 0,
+            ExpectedFrames::Excerpt { frames, .. } => frames.first().is_some_and(|frame| frame.place == 0),
+        };
+        Self { has_interlaced: begins_the_video, held: None }
+    }
+
+    /// Takes the event of a decoded frame. Returns those of the frames that have passed, of a video of `frames` frames.
+    fn pass(&mut self, event: Option<Decoded>, interlaced: bool, frames: usize) -> [Option<Decoded>; 2] {
+        let event = event.map(|event| if interlaced && !self.has_interlaced { Decoded::Failed } else { event });
+        self.has_interlaced |= interlaced;
+        match event {
+            Some(Decoded::Failed) => [event, None],
+            // No other frame follows.
+            Some(Decoded::Wanted { place, .. }) if place + 1 == frames => [self.held.take(), event],
+            _ => [std::mem::replace(&mut self.held, event), None],
+        }
+    }
+}
+
 impl Watch {
+    fn new(video: &Video, marks: Marks, inputs: Vec<ExpectedFrames>, sender: Sender<Decoded>) -> Self {
+        let deinterlaces = video.picture.reach() > 0;
+        let deinterlacers = deinterlaces.then(|| inputs.iter().map(Deinterlacer::of).collect());
+        Self { marks, scan: Arc::clone(&video.scan), inputs, sender, has_begun: false, deinterlacers }
+    }
+
     fn take(&mut self, line: &[u8]) -> bool {
         let (told, is_mark) = match self.marks.read(line) {
-            Line::Begun => (None, true),
+            Line::Begun => ([None, None], true),
             Line::Complete(mark) => (self.decoded(mark), true),
-            Line::Message => (self.fails(line).then_some(Decoded::Failed), false),
+            Line::Message => ([self.fails(line).then_some(Decoded::Failed), None], false),
         };
-        if let Some(told) = told {
+        for told in told.into_iter().flatten() {
             // Sending fails if the iterator was dropped. Then ffmpeg has been killed too.
             let _ = self.sender.send(told);
         }
@@ -333,9 +401,10 @@ impl Watch {
         let line = String::from_utf8_lossy(line);
         let line = line.trim();
         let is_expected = match line.split_once("] ") {
-            Some((decoder, message)) if decoder.starts_with("[h264 @ ") || decoder.starts_with("[hevc @ ") => {
+            Some((decoder, message)) if DECODERS.iter().any(|known| decoder.starts_with(known)) => {
                 let message = message.strip_prefix("[error] ").unwrap_or(message);
-                OF_MISSING_PICTURES.iter().any(|known| message.starts_with(known))
+                let is_one_of = |known: &[&str]| known.iter().any(|known| message.starts_with(known));
+                (is_one_of(&OF_MISSING_PICTURES) || (!self.has_begun && is_one_of(&OF_MISSING_SETS)))
                     && self.inputs.iter().any(ExpectedFrames::is_before_its_stretch)
             }
             _ => false,
@@ -343,10 +412,16 @@ impl Watch {
         !(line.is_empty() || is_expected || self.inputs.iter().any(ExpectedFrames::is_at_its_cut))
     }
 
-    fn decoded(&mut self, mark: Mark) -> Option<Decoded> {
-        match (self.inputs.get_mut(mark.filter), mark.time) {
-            (Some(input), Some(time)) => input.take(time, &self.scan.shown),
-            _ => Some(Decoded::Failed),
+    /// Returns the events that a mark decides.
+    fn decoded(&mut self, mark: Mark) -> [Option<Decoded>; 2] {
+        self.has_begun = true;
+        let shown = &self.scan.shown;
+        let (Some(input), Some(time)) = (self.inputs.get_mut(mark.filter), mark.time) else {
+            return [Some(Decoded::Failed), None];
+        };
+        match self.deinterlacers.as_mut().and_then(|all| all.get_mut(mark.filter)) {
+            None => [input.take(time, shown), None],
+            Some(deinterlacer) => deinterlacer.pass(input.take(time >> 1, shown), time & 1 == 1, shown.len()),
         }
     }
 }
@@ -361,10 +436,13 @@ mod tests {
         let scan = Arc::new(Scan { shown, ..Scan::default() });
         let (sender, decoded) = mpsc::channel();
         let input = |first, open| {
-            ExpectedFrames::Seek(Input::new(Stretch { first, open, wanted: vec![(first + 1, first + 3)] }))
+            let wanted = vec![(first + 1, first + 3)];
+            ExpectedFrames::Seek(Input::new(Stretch { first, open, wanted, reach: 0 }))
         };
         let inputs = vec![input(0, false), input(5, false), input(10, true)];
-        let mut watch = Watch { marks: Marks::new(), scan, inputs, sender };
+        let mut watch = Watch { marks: Marks::new(), scan, inputs, sender, has_begun: false, deinterlacers: None };
+        let no_sets = b"[mpeg2video @ 0x5] [error] Invalid frame dimensions 0x0.";
+        assert!(!watch.fails(no_sets));
         let missing = b"[h264 @ 0x5] [error] co located POCs unavailable";
         for (line, fails) in [
             (&missing[..], false),
@@ -377,10 +455,13 @@ mod tests {
         ] {
             assert_eq!(watch.fails(line), fails, "{}", String::from_utf8_lossy(line));
         }
+        watch.decoded(Mark { index: 0, time: Some(0), filter: 1 });
+        assert!(watch.fails(no_sets));
         // A frame before the stretch, then its first one.
         for (filter, time, told) in [(0, 0, false), (0, 40_000, true), (2, 360_000, false), (2, 400_000, false)] {
             assert!(!watch.fails(missing));
-            assert_eq!(watch.decoded(Mark { index: 0, time: Some(time), filter }).is_some(), told, "{time}");
+            let [event, none] = watch.decoded(Mark { index: 0, time: Some(time), filter });
+            assert!(event.is_some() == told && none.is_none(), "{time}");
         }
         assert!(watch.fails(missing));
         assert!(decoded.try_recv().is_err());

@@ -9,6 +9,8 @@ pub(crate) struct Stretch {
     pub(crate) open: bool,
     /// The wanted frames, at least one, in ranges.
     pub(crate) wanted: Vec<(usize, usize)>,
+    /// Number of frames on each side of a wanted one that have to be decoded for it.
+    pub(crate) reach: usize,
 }
 
 impl Stretch {
@@ -17,8 +19,21 @@ impl Stretch {
         self.wanted.last().map_or(self.first, |&(_, last)| last)
     }
 
+    /// Returns the last frame that has to be decoded, unless the video ends before it.
+    pub(crate) fn end(&self) -> usize {
+        self.last() + self.reach
+    }
+
+    /// Returns the frames that have to be decoded exactly, in ranges that may overlap, of a video of `frames` frames.
+    pub(super) fn needed(&self, frames: usize) -> impl Iterator<Item = (usize, usize)> {
+        let around = move |&(first, last): &(usize, usize)| {
+            (first.saturating_sub(self.reach), (last + self.reach).min(frames.saturating_sub(1)))
+        };
+        self.wanted.iter().map(around)
+    }
+
     pub(super) fn frames(&self) -> usize {
-        self.last() - self.first + 1
+        self.end() - self.first + 1
     }
 
     /// Adds a frame after the last wanted one.

@@ -113,6 +113,11 @@ fn transport_streams_are_entered_at_key_frames() {
         ("hevc.ts", "-c:v libx265 -x265-params log-level=error:keyint=15:open-gop=0", true),
         ("sound.ts", "-f lavfi -i sine=d=3 -map 1 -map 0 -c:v libx264 -g 15 -c:a aac", true),
         ("late.ts", "-c:v libx264 -g 15 -output_ts_offset 70000", true),
+        (
+            "programs.ts",
+            "-f lavfi -i sine=d=3 -map 0 -map 1 -program st=1 -program st=0 -c:v libx264 -g 15 -c:a aac",
+            true,
+        ),
         ("mpeg2.ts", "-c:v mpeg2video -g 5", true),
         ("mpeg2b.ts", "-c:v mpeg2video -bf 2 -g 5", true),
         ("mpeg2closed.ts", "-c:v mpeg2video -bf 2 -g 5 -flags +cgop -sc_threshold 1000000000", true),
@@ -224,13 +229,30 @@ fn a_seek_in_a_transport_stream_that_begins_within_a_group_leads_to_the_same_fra
 }
 
 #[test]
+fn interlaced_frames_are_deinterlaced_with_those_beside_them() {
+    let h264 = "-c:v libx264 -g 15 -x264opts tff=1 -flags +ildct+ilme";
+    let mpeg2 = "-c:v mpeg2video -bf 2 -g 8 -flags +ildct+ilme";
+    compare(&[
+        ("field.mp4", h264, true),
+        ("field.mkv", h264, true),
+        ("field.ts", h264, true),
+        (
+            "openfield.ts",
+            "-c:v libx264 -flags +ildct+ilme -x264-params keyint=6:min-keyint=6:open-gop=1:tff=1:scenecut=0",
+            true,
+        ),
+        ("mpeg2field.ts", mpeg2, true),
+        ("mpeg2field.mkv", mpeg2, true),
+        ("mpeg2closed.ts", &format!("{mpeg2}+cgop -sc_threshold 1000000000"), true),
+        ("prores.mov", "-c:v prores_ks -flags +ildct -pix_fmt yuv422p10le", true),
+    ]);
+}
+
+#[test]
 fn a_file_in_which_seeks_may_differ_is_passed_over() {
     let clips = Clips::new();
     let cases = [
         ("refresh.mp4", "-c:v libx264 -x264-params keyint=15:intra-refresh=1"),
-        ("field.mp4", "-c:v libx264 -g 15 -x264opts tff=1 -flags +ildct+ilme"),
-        ("field2.ts", "-c:v mpeg2video -g 5 -flags +ildct+ilme"),
-        ("field.ts", "-c:v libx264 -g 15 -x264opts tff=1 -flags +ildct+ilme"),
         ("between.avi", "-c:v mpeg4 -bf 2 -g 5"),
         ("h264.avi", "-c:v libx264 -g 15"),
         ("mpeg2.mpg", "-c:v mpeg2video -g 15"),
@@ -238,6 +260,57 @@ fn a_file_in_which_seeks_may_differ_is_passed_over() {
     for (name, words) in cases {
         let video = self::open(clips.make(name, &format!("{BUSY} {words} -pix_fmt yuv420p")));
         assert_eq!(find(&video, &Sampling::evenly(6)), None, "{name}");
+    }
+}
+
+#[test]
+fn recordings_that_begin_between_key_frames_are_entered() {
+    let clips = Clips::new();
+    let x264 = "-c:v libx264 -x264-params keyint=6:min-keyint=6:scenecut=0:bframes=3";
+    let mpeg2 = "-c:v mpeg2video -g 6 -bf 2";
+    for (name, words) in [
+        ("closed.ts", x264.to_owned()),
+        ("open.ts", format!("{x264}:open-gop=1")),
+        ("field.ts", format!("{x264}:tff=1 -flags +ildct+ilme")),
+        ("mpeg2.ts", mpeg2.to_owned()),
+        ("mpeg2field.ts", format!("{mpeg2} -flags +ildct+ilme")),
+    ] {
+        let whole = std::fs::read(clips.make(name, &format!("{BUSY} {words} -pix_fmt yuv420p"))).unwrap();
+        // Within the first group, at its end and within the key frame after it.
+        for cut in [5, 18, 21, 24, 27] {
+            let video = open(clips.write("cut.ts", &whole[188 * (whole.len() / 188 * cut / 300)..]));
+            let (all, error) = drain(frames_on(&video, &Sampling::all(), None));
+            assert!(error.is_none() && (all.len() == 74 || all.len() == 68), "{name} {cut}: {} {error:?}", all.len());
+            let sampling = Sampling::evenly(5);
+            let route = find(&video, &sampling).unwrap_or_else(|| panic!("{name} {cut}: no seek"));
+            let excerpt = route.clone().with_excerpt(&video);
+            assert_eq!(excerpt.is_some(), has_tables(name), "{name} {cut}: an excerpt");
+            for route in [Some(route), excerpt].into_iter().flatten() {
+                let (frames, complete) = follow(&video, route);
+                assert!(complete && frames.len() == 5, "{name} {cut}: {} frames", frames.len());
+                let expected: Vec<_> = frames.iter().map(|frame| all[frame.index as usize].clone()).collect();
+                assert_same(&frames, &expected, name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_interlaced_frame_after_a_seek_is_not_that_of_a_sequential_pass() {
+    let clips = Clips::new();
+    let mpeg2 = format!("{BUSY} -c:v mpeg2video -g 8 -bf 2 -sc_threshold 1000000000 -pix_fmt yuv420p");
+    let parts = [("progressive.ts", ""), ("field.ts", "-flags +ildct+ilme -output_ts_offset 3.24")];
+    let parts = parts.map(|(name, words)| std::fs::read(clips.make(name, &format!("{mpeg2} {words}"))).unwrap());
+    let video = open(clips.write("joined.ts", &parts.concat()));
+    let (all, error) = drain(frames_on(&video, &Sampling::all(), None));
+    assert!(error.is_none() && all.len() == 160, "{error:?}");
+    for (frame, complete) in [(78, true), (79, true), (80, false), (81, true), (100, true)] {
+        let sampling = Sampling::times([all[frame].time]);
+        let route = find(&video, &sampling).unwrap();
+        let (frames, was_complete) = follow(&video, route.clone());
+        assert_eq!(was_complete, complete, "{frame}");
+        assert_same(&frames, &all[frame..frame + usize::from(complete)], "joined.ts");
+        assert_same(&drain(frames_on(&video, &sampling, Some(route))).0, &all[frame..=frame], "joined.ts");
     }
 }
 

@@ -1,6 +1,8 @@
 //! MPEG transport streams (ISO/IEC 13818-1), by their packets: whether they are encrypted, and the parts of one that
 //! are to be decoded.
 
+mod coded_fields;
+mod tables;
 mod track;
 
 use std::collections::HashMap;
@@ -8,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+pub(crate) use coded_fields::CodedFields;
 pub(crate) use track::Track;
 
 /// Bytes of a file that are read.

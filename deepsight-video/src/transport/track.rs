@@ -1,14 +1,14 @@
 use std::{
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
-    ops::{ControlFlow, Range},
+    ops::Range,
     path::Path,
 };
 
-use super::SYNC;
+use super::{SYNC, tables::Tables};
 
 /// Bytes of a packet.
-const PACKET: usize = 188;
+pub(super) const PACKET: usize = 188;
 
 /// Bytes before each packet: none, or a time stamp in the files of cameras and discs.
 const STAMPS: [usize; 2] = [0, 4];
@@ -19,37 +19,40 @@ const FIRST: usize = 8;
 /// Most bytes of a file in which the beginning of one picture is searched.
 const MOST_READ: u64 = 8 << 20;
 
+/// Bytes of each picture that tell whether it is a frame: parameter sets, messages and the head of its first part.
+const BEGINNING: usize = 2048;
+
 /// Packets that a reader of an excerpt takes at a time.
 const AT_A_TIME: usize = 512;
 
-/// A video in a transport stream (ISO/IEC 13818-1) of one program, all of which arrived: no packet is missing, damaged
-/// or scrambled, and the tables stay the same.
+/// A video in a transport stream (ISO/IEC 13818-1), all of which arrived: no packet is missing, damaged or scrambled, and
+/// the tables say the same about it throughout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Track {
     /// Bytes before each packet.
     stamp: usize,
     /// Identifier of the packets of the video.
     pid: u16,
-    /// The packets with the tables that lead to the video: of the programs, and of the streams.
+    /// Packets with tables of this video alone.
     tables: Vec<u8>,
 }
 
 /// The fields of a packet that tell where it belongs.
-struct Head {
-    pid: u16,
+pub(super) struct Head {
+    pub(super) pid: u16,
     /// Whether a picture, a part of sound or a table begins here.
-    starts: bool,
+    pub(super) starts: bool,
     is_scrambled: bool,
     counter: u8,
     /// Whether the counter may start anew here.
     breaks: bool,
     /// First byte of the content; the length of the packet if it has none.
-    content: usize,
+    pub(super) content: usize,
 }
 
 impl Head {
     /// Returns `None` if the packet is damaged.
-    fn of(packet: &[u8; PACKET]) -> Option<Self> {
+    pub(super) fn of(packet: &[u8; PACKET]) -> Option<Self> {
         let &[sync, high, low, flags, length, ref rest @ ..] = packet;
         if sync != SYNC || high & 0x80 != 0 {
             return None;
@@ -68,15 +71,23 @@ impl Head {
 }
 
 impl Track {
-    /// Reads a file. Returns `None` unless all of the stream with the identifier `pid` is there. A stream may go on
-    /// anew, as after a change of segments, at one of the positions of key frames, which are in order.
-    pub(crate) fn of_whole(path: &Path, pid: u16, keys: &[u64]) -> io::Result<Option<Self>> {
+    /// Reads a file. Returns `None` unless all of the stream with the identifier `pid` is there, and `is_frame` returns
+    /// `true` for the beginning of each picture. A stream may go on anew, as after a change of segments, at one of the
+    /// positions of key frames, which are in order.
+    pub(crate) fn of_whole(
+        path: &Path,
+        pid: u16,
+        keys: &[u64],
+        mut is_frame: impl FnMut(&[u8]) -> bool,
+    ) -> io::Result<Option<Self>> {
         let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
         let Some(stamp) = stamp_of(file.get_mut())? else { return Ok(None) };
         file.seek(SeekFrom::Start(0))?;
-        let mut tables = Tables { pid, programs: None, streams: None };
+        let mut tables = Tables::of(pid);
         let (mut position, mut last) = (0u64, None);
         let mut bytes = [0; PACKET + STAMPS[1]];
+        // The first bytes of the current picture.
+        let mut picture = Vec::with_capacity(BEGINNING + PACKET);
         while fill(&mut file, &mut bytes[..stamp + PACKET])? {
             let Some((packet, head)) = packet_of(&bytes, stamp) else { return Ok(None) };
             if head.pid == pid && head.content < PACKET {
@@ -86,12 +97,22 @@ impl Track {
                     return Ok(None);
                 }
                 last = Some(head.counter);
-            } else if tables.take(packet, &head).is_break() {
+                if head.starts {
+                    if !(picture.is_empty() || of_picture(&picture).is_some_and(&mut is_frame)) {
+                        return Ok(None);
+                    }
+                    picture.clear();
+                }
+                if head.starts || (!picture.is_empty() && picture.len() < BEGINNING) {
+                    picture.extend(&packet[head.content..]);
+                }
+            } else if !tables.take(packet, &head) {
                 return Ok(None);
             }
             position += (stamp + PACKET) as u64;
         }
-        Ok(tables.packets().filter(|_| last.is_some()).map(|tables| Self { stamp, pid, tables }))
+        let is_whole = of_picture(&picture).is_some_and(is_frame);
+        Ok(tables.packets().filter(|_| is_whole).map(|tables| Self { stamp, pid, tables }))
     }
 
     /// Reads at most `most` bytes of the picture whose first packet is at a position. Returns `None` if none is there.
@@ -116,12 +137,7 @@ impl Track {
                 break;
             }
         }
-        // Before a picture are a start code, its kind and its length, flags, and the length of further fields.
-        let picture = content.and_then(|mut content| {
-            let fields = content.starts_with(&[0, 0, 1]).then(|| content.get(8).copied())??;
-            (content.len() >= 9 + usize::from(fields)).then(|| content.split_off(9 + usize::from(fields)))
-        });
-        Ok(picture)
+        Ok(content.as_deref().and_then(of_picture).map(<[u8]>::to_vec))
     }
 
     /// Opens a file as a stream that has the tables, and the video's packets of some ranges of bytes.
@@ -130,6 +146,13 @@ impl Track {
         let (ranges, range) = (ranges.into_iter(), 0..0);
         Ok(TrackReader { file, track: self, ranges, range, counter: 0, content, read: 0 })
     }
+}
+
+/// Returns the bytes of a picture, before which are a start code, its kind and its length, flags, and the length of
+/// further fields.
+fn of_picture(content: &[u8]) -> Option<&[u8]> {
+    let fields = content.starts_with(&[0, 0, 1]).then(|| content.get(8))??;
+    content.get(9 + usize::from(*fields)..)
 }
 
 /// Fills a buffer. Returns `false` at the end of the file, even within a packet.
@@ -156,80 +179,6 @@ fn stamp_of(file: &mut File) -> io::Result<Option<usize>> {
         packets.len() > 0 && packets.all(|packet| packet[stamp] == SYNC)
     };
     Ok(STAMPS.into_iter().find(begins))
-}
-
-/// The packets with the tables that lead to a stream.
-struct Tables {
-    pid: u16,
-    /// The table of programs, and the identifier of the table of the only program's streams.
-    programs: Option<([u8; PACKET], u16)>,
-    streams: Option<[u8; PACKET]>,
-}
-
-impl Tables {
-    /// Takes a packet, which may have a table. Breaks off if a table changes, is longer than a packet, or does not lead
-    /// to the stream.
-    fn take(&mut self, packet: &[u8; PACKET], head: &Head) -> ControlFlow<()> {
-        let of_streams = self.programs.as_ref().map(|&(_, pid)| pid);
-        if head.content == PACKET || (head.pid != 0 && Some(head.pid) != of_streams) {
-            return ControlFlow::Continue(());
-        }
-        let same = |table: &[u8; PACKET]| table[4..] == packet[4..];
-        let known = if head.pid == 0 {
-            match &self.programs {
-                Some((table, _)) => same(table),
-                None => {
-                    self.programs = only_program(packet, head).map(|pid| (*packet, pid));
-                    self.programs.is_some()
-                }
-            }
-        } else {
-            match &self.streams {
-                Some(table) => same(table),
-                None => {
-                    self.streams = has_stream(packet, head, self.pid).then_some(*packet);
-                    self.streams.is_some()
-                }
-            }
-        };
-        if known { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    }
-
-    fn packets(&self) -> Option<Vec<u8>> {
-        Some([self.programs?.0, self.streams?].concat())
-    }
-}
-
-/// Returns the content of the table of a kind that begins and ends in a packet, from its first entries on.
-fn table<'a>(packet: &'a [u8; PACKET], head: &Head, kind: u8, fields: usize) -> Option<&'a [u8]> {
-    let content = packet.get(head.content..).filter(|_| head.starts)?;
-    let section = content.get(1 + usize::from(*content.first()?)..)?;
-    let length = usize::from(u16::from_be_bytes([*section.get(1)?, *section.get(2)?]) & 0x0fff);
-    // The last four bytes are a checksum.
-    section.get(..3 + length)?.get(3 + fields..length.checked_sub(1)?).filter(|_| section[0] == kind)
-}
-
-/// Returns the identifier of the table of streams if there is one program.
-fn only_program(packet: &[u8; PACKET], head: &Head) -> Option<u16> {
-    let entries = table(packet, head, 0, 5)?.chunks_exact(4);
-    let mut programs = entries.filter(|entry| entry[..2] != [0, 0]);
-    let program = programs.next().filter(|_| programs.next().is_none())?;
-    Some(u16::from_be_bytes([program[2] & 0x1f, program[3]]))
-}
-
-/// Returns whether a table of streams has the stream with an identifier.
-fn has_stream(packet: &[u8; PACKET], head: &Head, pid: u16) -> bool {
-    let Some(content) = table(packet, head, 2, 7) else { return false };
-    let length = |high: u8, low: u8| usize::from(u16::from_be_bytes([high & 0x0f, low]));
-    let &[high, low, ref rest @ ..] = content else { return false };
-    let mut entries = rest.get(length(high, low)..).unwrap_or_default();
-    while let &[_, pid_high, pid_low, high, low, ref rest @ ..] = entries {
-        if u16::from_be_bytes([pid_high & 0x1f, pid_low]) == pid {
-            return true;
-        }
-        entries = rest.get(length(high, low)..).unwrap_or_default();
-    }
-    false
 }
 
 /// The bytes of an excerpt.
@@ -314,7 +263,9 @@ mod tests {
     fn a_stream_is_whole_unless_a_packet_is_missing_damaged_or_scrambled() {
         let clips = Clips::new();
         let whole = std::fs::read(clips.make("whole.ts", BUSY)).unwrap();
-        let of = |bytes: &[u8], keys: &[u64]| Track::of_whole(&clips.write("clip.ts", bytes), VIDEO, keys).unwrap();
+        let of = |bytes: &[u8], keys: &[u64]| {
+            Track::of_whole(&clips.write("clip.ts", bytes), VIDEO, keys, |_| true).unwrap()
+        };
         let track = of(&whole, &[]).unwrap();
         assert_eq!((track.stamp, track.pid, track.tables.len()), (0, VIDEO, 2 * PACKET));
         let stamped: Vec<u8> = whole.chunks(PACKET).flat_map(|packet| [&[9, 9, 9, 9], packet].concat()).collect();
@@ -342,8 +293,21 @@ mod tests {
         assert_eq!(changed(video[20] + 3, |flags| flags | 0x80), None);
         let tables = packets(&whole, 0x1000);
         assert_eq!(changed(tables[1] + 20, |byte| byte ^ 1), None);
-        assert_eq!(changed(packets(&whole, 0)[0] + 5, |kind| kind + 1), None);
-        assert_eq!(Track::of_whole(&clips.path("whole.ts"), 0x77, &[]).unwrap(), None);
+        assert_eq!(changed(packets(&whole, 0)[1] + 8, |number| number + 1), None);
+        assert_eq!(Track::of_whole(&clips.path("whole.ts"), 0x77, &[], |_| true).unwrap(), None);
+        let mut pictures = Vec::new();
+        let all = Track::of_whole(&clips.path("whole.ts"), VIDEO, &[], |picture| {
+            pictures.push(picture.len());
+            picture.starts_with(&[0, 0, 0, 1, 9])
+        });
+        assert!(all.unwrap() == Some(track) && pictures.len() == 50, "{pictures:?}");
+        assert!(pictures.iter().all(|&bytes| bytes > 100 && bytes < BEGINNING + PACKET), "{pictures:?}");
+        let mut some = pictures.len();
+        let not_last = Track::of_whole(&clips.path("whole.ts"), VIDEO, &[], |_| {
+            some -= 1;
+            some > 0
+        });
+        assert_eq!(not_last.unwrap(), None);
         assert_eq!(of(b"G", &[]), None);
         assert_eq!(of(&[SYNC; 4000], &[]), None);
     }
@@ -353,7 +317,7 @@ mod tests {
         let clips = Clips::new();
         let path = clips.make("whole.ts", BUSY);
         let whole = std::fs::read(&path).unwrap();
-        let track = Track::of_whole(&path, VIDEO, &[]).unwrap().unwrap();
+        let track = Track::of_whole(&path, VIDEO, &[], |_| true).unwrap().unwrap();
         let starts = starts(&whole);
         let ranges = vec![starts[10] as u64..starts[12] as u64, starts[40] as u64..whole.len() as u64];
         let mut excerpt = Vec::new();

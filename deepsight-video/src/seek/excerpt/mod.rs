@@ -43,8 +43,8 @@ enum Content {
     Mp4(mp4::Pieces),
     /// Ranges of bytes of an FLV file, and the number of the video among its streams.
     Flv(mp4::Pieces, u32),
-    /// Ranges of bytes of a transport stream, from which the packets of a track are taken, and the track's number.
-    Transport(Track, Vec<Range<u64>>, u32),
+    /// Ranges of bytes of a transport stream, from which the packets of a track are taken.
+    Transport(Track, Vec<Range<u64>>),
 }
 
 impl Excerpt {
@@ -57,7 +57,7 @@ impl Excerpt {
         } else {
             let (ranges, frames) = ranges::ranges(video, stretches)?;
             let content = match track {
-                Some(track) => Content::Transport(track.clone(), ranges, *stream),
+                Some(track) => Content::Transport(track.clone(), ranges),
                 None => Content::Flv(mp4::Pieces::copied(&ranges), *stream),
             };
             (content, frames)
@@ -77,8 +77,8 @@ impl Excerpt {
     /// Returns the number of the video among the streams of the excerpt.
     pub(crate) fn stream(&self) -> u32 {
         match self.content {
-            Content::Mp4(_) => 0,
-            Content::Flv(_, stream) | Content::Transport(_, _, stream) => stream,
+            Content::Mp4(_) | Content::Transport(..) => 0,
+            Content::Flv(_, stream) => stream,
         }
     }
 
@@ -93,7 +93,7 @@ impl Excerpt {
     /// Returns whether the excerpt ends with the last packet of a file that may end within it: a recording that was
     /// stopped.
     pub(crate) fn may_be_cut(&self, video: &Video) -> bool {
-        let Content::Transport(_, ranges, _) = &self.content else { return false };
+        let Content::Transport(_, ranges) = &self.content else { return false };
         ranges.last().is_some_and(|range| range.end == video.bytes)
     }
 
@@ -102,7 +102,7 @@ impl Excerpt {
     pub(crate) fn open(self, path: &Path) -> io::Result<(Vec<ExcerptFrame>, Box<dyn Read + Send>)> {
         let bytes: Box<dyn Read + Send> = match self.content {
             Content::Mp4(pieces) | Content::Flv(pieces, _) => Box::new(pieces.open(path)?),
-            Content::Transport(track, ranges, _) => Box::new(track.excerpt(path, ranges)?),
+            Content::Transport(track, ranges) => Box::new(track.excerpt(path, ranges)?),
         };
         Ok((self.frames, bytes))
     }
@@ -114,6 +114,8 @@ struct Order {
     frame_of: Vec<usize>,
     /// Whether each frame is wanted.
     wanted: Vec<bool>,
+    /// Whether each frame is wanted, or has to be decoded for one that is.
+    needed: Vec<bool>,
 }
 
 impl Order {
@@ -126,15 +128,18 @@ impl Order {
         }
         let mut frame_of = vec![0; times.len()];
         sample_of.iter().enumerate().for_each(|(frame, &sample)| frame_of[sample] = frame);
-        let mut wanted = vec![false; times.len()];
+        let (mut wanted, mut needed) = (vec![false; times.len()], vec![false; times.len()]);
         for &(first, last) in stretches.iter().flat_map(|stretch| &stretch.wanted) {
             wanted.get_mut(first..=last)?.fill(true);
         }
-        Some(Self { sample_of, frame_of, wanted })
+        for (first, last) in stretches.iter().flat_map(|stretch| stretch.needed(times.len())) {
+            needed.get_mut(first..=last)?.fill(true);
+        }
+        Some(Self { sample_of, frame_of, wanted, needed })
     }
 
-    fn is_wanted(&self, sample: usize) -> bool {
-        self.wanted[self.frame_of[sample]]
+    fn is_needed(&self, sample: usize) -> bool {
+        self.needed[self.frame_of[sample]]
     }
 
     /// Returns the first and the last sample of each stretch, in order of decoding. Stretches that overlap in this
@@ -144,8 +149,8 @@ impl Order {
         let mut parts: Vec<(usize, usize)> = Vec::new();
         for stretch in stretches {
             let first = if stretch.first == 0 { 0 } else { *sample_of.get(stretch.first)? };
-            let wanted = stretch.wanted.iter().map(|&(first, last)| sample_of.get(first..=last)?.iter().max());
-            let last = *wanted.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+            let needed = stretch.needed(sample_of.len()).map(|(first, last)| sample_of.get(first..=last)?.iter().max());
+            let last = *needed.collect::<Option<Vec<_>>>()?.into_iter().max()?;
             match parts.last_mut() {
                 Some((_, end)) if first <= *end => *end = last.max(*end),
                 _ => parts.push((first, last)),
@@ -169,16 +174,20 @@ impl<'a> PartsOfFrames<'a> {
     /// Adds the samples of one part.
     fn push(&mut self, samples: impl Iterator<Item = usize>) {
         let from = self.frames.len();
-        let frame = |sample| ExcerptFrame { place: self.order.frame_of[sample], wanted: self.order.is_wanted(sample) };
+        let frame = |sample: usize| {
+            let place = self.order.frame_of[sample];
+            ExcerptFrame { place, wanted: self.order.wanted[place] }
+        };
         self.frames.extend(samples.map(frame));
         self.frames[from..].sort_unstable();
     }
 
-    /// Returns the frames in order of presentation, or `None` if a wanted frame is stored before its part begins, as
+    /// Returns the frames in order of presentation, or `None` if a needed frame is stored before its part begins, as
     /// where streams were joined.
     fn finish(self) -> Option<Vec<ExcerptFrame>> {
-        let given = self.frames.iter().filter(|frame| frame.wanted).count();
-        let all = self.order.wanted.iter().filter(|&&wanted| wanted).count();
+        let needed = &self.order.needed;
+        let given = self.frames.iter().filter(|frame| needed[frame.place]).count();
+        let all = needed.iter().filter(|&&needed| needed).count();
         (given == all && self.frames.is_sorted()).then_some(self.frames)
     }
 }

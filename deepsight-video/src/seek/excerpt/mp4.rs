@@ -62,13 +62,13 @@ pub(super) fn excerpt(video: &Video, stretches: &[Stretch]) -> Option<(Pieces, V
         let mut kept = Vec::new();
         for (sample, Sample { place, .. }) in samples.iter().enumerate().take(last + 1).skip(first) {
             let begins = sample == first && first > 0;
-            let wanted = order.is_wanted(sample);
-            if begins || (h264 && !wanted) {
+            let needed = order.is_needed(sample);
+            if begins || (h264 && !needed) {
                 let units = walk(&mut file, *place).ok()??;
                 if begins && !(if h264 { resets_h264(&units) } else { resets_hevc(&units) }) {
                     return None;
                 }
-                if h264 && !wanted && is_never_referred_to(&units) {
+                if h264 && !needed && is_never_referred_to(&units) {
                     continue;
                 }
             }
