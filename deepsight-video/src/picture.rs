@@ -171,9 +171,9 @@ impl Picture {
     }
 
     /// Returns the number of decoded pictures before a frame, and after it, that it depends on: the deinterlacer looks
-    /// at one on each side.
+    /// at one on each side, and becomes exact with the second one.
     pub(crate) fn reach(&self) -> usize {
-        usize::from(self.deinterlace)
+        if self.deinterlace { 2 } else { 0 }
     }
 
     /// Returns the filters on all decoded pictures, each with a comma after it. They keep the number of pictures.

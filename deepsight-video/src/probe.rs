@@ -117,6 +117,9 @@ const INDEXED: [&str; 2] = ["h264", "hevc"];
 /// Key frames that are decoded to learn whether the size of the picture changes, where packets do not tell.
 const SURVEYED: usize = 24;
 
+/// Codecs in whose packets ffprobe reads whether the picture is interlaced, unless it is Matroska.
+const FIELDS_ARE_READ: [&str; 2] = ["h264", "mpeg2video"];
+
 /// Most packets of a recording that are decoded to learn which of them are shown.
 const MOST_AT_THE_BEGINNING: usize = 2000;
 
@@ -386,6 +389,9 @@ impl Prober<'_> {
             Err(error) => return Err(error),
         }
         let of_packets: BTreeSet<_> = stamps.iter().map(|stamp| stamp.presentation).collect();
+        if of_packets.len() < stamps.len() {
+            return Ok(None);
+        }
         let decoded: BTreeSet<_> = times.iter().copied().filter(|time| of_packets.contains(time)).collect();
         let shown: Vec<_> = stamps[..=second].iter().map(|stamp| decoded.contains(&stamp.presentation)).collect();
         // Frames that are stored before the first key frame, or shown before it, may refer to others that are missing.
@@ -506,7 +512,12 @@ fn whole_track(path: &Path, header: &Header, stamps: &[Stamp]) -> Option<WholeTr
     let track = transport::Track::of_whole(path, header.pid?, &keys, |picture| fields.is_frame(picture)).ok()??;
     let units = units_of(&mut File::open(path).ok()?, Some(&track), key.place?).ok()??;
     let begins = stamps.first()?.key && begins(&units) && packets.iter().all(|packet| packet.0 >= first.0);
-    Some(WholeTrack { track, fields: fields.are_allowed(), begins })
+    let fields = match fields.are_allowed() {
+        Some(allowed) => allowed,
+        None if header.fields == Fields::Progressive => false,
+        None => return None,
+    };
+    Some(WholeTrack { track, fields, begins })
 }
 
 struct CancelOnDrop<'a>(Option<&'a Head<'a>>);
@@ -700,6 +711,7 @@ impl Answer {
         let codec = stream.codec_name.clone().unwrap_or_else(|| "unknown".into());
         let pid = stream.id.as_deref().and_then(|id| u16::from_str_radix(id.strip_prefix("0x")?, 16).ok());
         let packets_are_frames = are_frames(&container, &codec);
+        let fields_are_read = FIELDS_ARE_READ.contains(&codec.as_str()) && !container.starts_with("matroska");
         let matrix = stream.side_data_list.iter().find_map(|data| data.displaymatrix.as_deref());
         let sync_renamed = (59, 27);
         Ok(Header {
@@ -715,7 +727,8 @@ impl Answer {
             color_primaries: stream.color_primaries.clone(),
             dolby_vision_profile: stream.side_data_list.iter().find_map(|data| data.dv_profile),
             fields: match stream.field_order.as_deref() {
-                Some("progressive") => Fields::Progressive,
+                // Otherwise it is the container that says so, as those of ffmpeg do of many interlaced videos.
+                Some("progressive") if fields_are_read => Fields::Progressive,
                 Some("tt" | "bb" | "tb" | "bt") => Fields::Interlaced,
                 _ => Fields::Unknown,
             },

@@ -243,8 +243,8 @@ const OF_MISSING_PICTURES: [&str; 8] = [
     "decode_slice_header error",
 ];
 
-/// Messages about packets of a transport stream that come before the first parameter sets. ffmpeg decodes them when it
-/// opens a file that begins between key frames.
+/// Messages about packets that come before the first parameter sets. ffmpeg decodes them when it opens a transport stream
+/// that begins between key frames.
 const OF_MISSING_SETS: [&str; 5] = [
     "non-existing PPS ",
     "non-existing SPS ",
@@ -259,19 +259,24 @@ struct Watch {
     scan: Arc<Scan>,
     inputs: Vec<ExpectedFrames>,
     sender: Sender<Decoded>,
-    /// Whether a frame was decoded.
-    has_begun: bool,
+    /// Whether ffmpeg may still be opening a transport stream.
+    is_opening: bool,
     /// The deinterlacer of each input, if there is one.
     deinterlacers: Option<Vec<Deinterlacer>>,
 }
 
 /// The state of a deinterlacer that began in the middle of a video.
 ///
-/// It passes a frame on when it has the next one. The first interlaced frame that it gets becomes another one than in
-/// the sequential pass, whose deinterlacer has had interlaced frames before.
-#[derive(Debug, Clone, Copy, Default)]
+/// It passes a frame on when it has the next one. The first frame that it changes becomes another one than in the
+/// sequential pass, whose deinterlacer has changed others before. It changes interlaced frames, but not beside some
+/// progressive ones.
+#[derive(Debug, Clone, Copy)]
 struct Deinterlacer {
-    has_interlaced: bool,
+    /// Number of frames that still come in the order of the sequential pass from its beginning on.
+    from_the_beginning: usize,
+    /// Whether the last two frames were interlaced.
+    last: [bool; 2],
+    has_changed: bool,
     /// The event of the last frame.
     held: Option<Decoded>,
 }
@@ -356,17 +361,24 @@ impl Input {
 impl Deinterlacer {
     /// Returns one that begins with an input.
     fn of(input: &ExpectedFrames) -> Self {
-        let begins_the_video = match input {
-            ExpectedFrames::Seek(input) => input.stretch.first == 0,
-            ExpectedFrames::Excerpt { frames, .. } => frames.first().is_some_and(|frame| frame.place == 0),
+        let from_the_beginning = match input {
+            ExpectedFrames::Seek(input) if input.stretch.first == 0 => usize::MAX,
+            ExpectedFrames::Seek(_) => 0,
+            ExpectedFrames::Excerpt { frames, .. } => {
+                frames.iter().enumerate().take_while(|(n, frame)| frame.place == *n).count()
+            }
         };
-        Self { has_interlaced: begins_the_video, held: None }
+        Self { from_the_beginning, last: [false; 2], has_changed: false, held: None }
     }
 
     /// Takes the event of a decoded frame. Returns those of the frames that have passed, of a video of `frames` frames.
     fn pass(&mut self, event: Option<Decoded>, interlaced: bool, frames: usize) -> [Option<Decoded>; 2] {
-        let event = event.map(|event| if interlaced && !self.has_interlaced { Decoded::Failed } else { event });
-        self.has_interlaced |= interlaced;
+        // The frame between two others has been changed if all three are interlaced.
+        self.has_changed |= interlaced && self.last == [true; 2];
+        self.last = [self.last[1], interlaced];
+        let is_exact = !interlaced || self.has_changed || self.from_the_beginning > 0;
+        self.from_the_beginning = self.from_the_beginning.saturating_sub(1);
+        let event = event.map(|event| if is_exact { event } else { Decoded::Failed });
         match event {
             Some(Decoded::Failed) => [event, None],
             // No other frame follows.
@@ -380,7 +392,8 @@ impl Watch {
     fn new(video: &Video, marks: Marks, inputs: Vec<ExpectedFrames>, sender: Sender<Decoded>) -> Self {
         let deinterlaces = video.picture.reach() > 0;
         let deinterlacers = deinterlaces.then(|| inputs.iter().map(Deinterlacer::of).collect());
-        Self { marks, scan: Arc::clone(&video.scan), inputs, sender, has_begun: false, deinterlacers }
+        let is_opening = video.header.track.is_some();
+        Self { marks, scan: Arc::clone(&video.scan), inputs, sender, is_opening, deinterlacers }
     }
 
     fn take(&mut self, line: &[u8]) -> bool {
@@ -404,7 +417,7 @@ impl Watch {
             Some((decoder, message)) if DECODERS.iter().any(|known| decoder.starts_with(known)) => {
                 let message = message.strip_prefix("[error] ").unwrap_or(message);
                 let is_one_of = |known: &[&str]| known.iter().any(|known| message.starts_with(known));
-                (is_one_of(&OF_MISSING_PICTURES) || (!self.has_begun && is_one_of(&OF_MISSING_SETS)))
+                (is_one_of(&OF_MISSING_PICTURES) || (self.is_opening && is_one_of(&OF_MISSING_SETS)))
                     && self.inputs.iter().any(ExpectedFrames::is_before_its_stretch)
             }
             _ => false,
@@ -414,7 +427,7 @@ impl Watch {
 
     /// Returns the events that a mark decides.
     fn decoded(&mut self, mark: Mark) -> [Option<Decoded>; 2] {
-        self.has_begun = true;
+        self.is_opening = false;
         let shown = &self.scan.shown;
         let (Some(input), Some(time)) = (self.inputs.get_mut(mark.filter), mark.time) else {
             return [Some(Decoded::Failed), None];
@@ -440,7 +453,7 @@ mod tests {
             ExpectedFrames::Seek(Input::new(Stretch { first, open, wanted, reach: 0 }))
         };
         let inputs = vec![input(0, false), input(5, false), input(10, true)];
-        let mut watch = Watch { marks: Marks::new(), scan, inputs, sender, has_begun: false, deinterlacers: None };
+        let mut watch = Watch { marks: Marks::new(), scan, inputs, sender, is_opening: true, deinterlacers: None };
         let no_sets = b"[mpeg2video @ 0x5] [error] Invalid frame dimensions 0x0.";
         assert!(!watch.fails(no_sets));
         let missing = b"[h264 @ 0x5] [error] co located POCs unavailable";

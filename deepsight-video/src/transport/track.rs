@@ -25,8 +25,8 @@ const BEGINNING: usize = 2048;
 /// Packets that a reader of an excerpt takes at a time.
 const AT_A_TIME: usize = 512;
 
-/// A video in a transport stream (ISO/IEC 13818-1), all of which arrived: no packet is missing, damaged or scrambled, and
-/// the tables say the same about it throughout.
+/// A video in a transport stream (ISO/IEC 13818-1), all of which arrived: no packet is missing, damaged or scrambled,
+/// and the tables say the same about it throughout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Track {
     /// Bytes before each packet.

@@ -319,6 +319,7 @@ fn interlaced_frames_are_deinterlaced() {
     let bar = "color=black:s=320x120:r=50:d=2,geq=lum='if(between(X-mod(8*N\\,240)\\,20\\,60),235,16)':cb=128:cr=128";
     let cases = [
         ("field.mp4", "-c:v libx264 -x264opts tff=1 -flags +ildct+ilme"),
+        ("field.mkv", "-c:v libx264 -x264opts tff=1 -flags +ildct+ilme"),
         ("field.ts", "-c:v mpeg2video -q:v 2 -flags +ildct+ilme -top 1"),
         ("field.avi", "-c:v mpeg4 -q:v 2 -flags +ildct -top 1"),
     ];
