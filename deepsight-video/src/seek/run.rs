@@ -243,8 +243,8 @@ const OF_MISSING_PICTURES: [&str; 8] = [
     "decode_slice_header error",
 ];
 
-/// Messages about packets that come before the first parameter sets. ffmpeg decodes them when it opens a transport stream
-/// that begins between key frames.
+/// Messages about packets that come before the first parameter sets. ffmpeg decodes them when it opens a transport
+/// stream that begins between key frames.
 const OF_MISSING_SETS: [&str; 5] = [
     "non-existing PPS ",
     "non-existing SPS ",
