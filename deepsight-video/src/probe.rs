@@ -373,7 +373,8 @@ impl Prober<'_> {
     fn shown_at_the_beginning(&self, header: &Header, stamps: &[Stamp]) -> Result<Option<Vec<bool>>, VideoError> {
         let mut keys = stamps.iter().enumerate().filter(|(_, stamp)| stamp.key).map(|(n, _)| n);
         let (Some(first), Some(second)) = (keys.next(), keys.next()) else { return Ok(None) };
-        if second > MOST_AT_THE_BEGINNING {
+        let of_packets: BTreeSet<_> = stamps.iter().map(|stamp| stamp.presentation).collect();
+        if second > MOST_AT_THE_BEGINNING || of_packets.len() < stamps.len() {
             return Ok(None);
         }
         // ffprobe loses some of the frames that the decoder still has at the end of an interval.
@@ -383,13 +384,7 @@ impl Prober<'_> {
             times.push(microseconds(value(line, "best_effort_timestamp_time")));
             true
         });
-        match read {
-            Ok(()) => {}
-            Err(VideoError::NotAVideo { .. } | VideoError::OverLimit { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        let of_packets: BTreeSet<_> = stamps.iter().map(|stamp| stamp.presentation).collect();
-        if of_packets.len() < stamps.len() {
+        if !is_complete(read)? {
             return Ok(None);
         }
         let decoded: BTreeSet<_> = times.iter().copied().filter(|time| of_packets.contains(time)).collect();
@@ -431,11 +426,8 @@ impl Prober<'_> {
             found.extend(key_frame(line).filter(|kind| !found.contains(kind)));
             found.len() < MOST_KINDS
         });
-        match read {
-            // Decoding reports a file that cannot be read here.
-            Ok(()) | Err(VideoError::NotAVideo { .. } | VideoError::OverLimit { .. }) => Ok(found),
-            Err(error) => Err(error),
-        }
+        is_complete(read)?;
+        Ok(found)
     }
 
     /// Decodes frames of a stream, without intervals all of it, with them only key frames. Calls `on_frame` with each
@@ -480,6 +472,15 @@ impl Prober<'_> {
     fn too_many_frames(&self, value: u64) -> VideoError {
         let path = self.path.to_path_buf();
         VideoError::OverLimit { path, limit: Limit::Frames, value, max: self.limits.max_frames }
+    }
+}
+
+/// Returns whether some frames were read. Decoding reports a file of which they cannot be.
+fn is_complete(read: Result<(), VideoError>) -> Result<bool, VideoError> {
+    match read {
+        Ok(()) => Ok(true),
+        Err(VideoError::NotAVideo { .. } | VideoError::OverLimit { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

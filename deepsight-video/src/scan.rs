@@ -72,13 +72,12 @@ impl Scan {
 
     /// Returns whether the first frame is a key frame, stored first, on a clock that does not jump.
     pub(crate) fn begins_with_key_frame(&self) -> bool {
-        let (stored, key) = (self.stored.first(), self.key_packets.first());
-        let stored_first = stored.map(|packet| packet.position) == key.and_then(|key| key.place.map(|p| p.position));
+        let key = self.key_packets.first().and_then(|key| key.place);
+        let is_stored_first = |key: Place| self.stored.first().is_some_and(|packet| packet.position == key.position);
         !self.jumps
             && self.shown.len() as u64 == self.frames
             && self.shown.first().is_some_and(|frame| frame.key)
-            && stored.is_some()
-            && stored_first
+            && key.is_some_and(is_stored_first)
     }
 
     /// Replaces the measurements on packets by the frames that a decoder returned, in their order.

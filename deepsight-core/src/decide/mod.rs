@@ -49,8 +49,8 @@ impl Seen {
     }
 }
 
-/// A clip's evidence, from which the verdict is decided. Times, probabilities, sizes, detector confidences and qualities
-/// are those of the scored faces by which a track is judged as a whole, one list for each track.
+/// A clip's evidence, from which the verdict is decided. Times, probabilities, sizes, detector confidences and
+/// qualities are those of the scored faces by which a track is judged as a whole, one list for each track.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
     /// All scored faces in order of time, those of a closer look too, one list for each track.
