@@ -220,7 +220,8 @@ impl Fetcher {
         // A program that is stopped at the size limit of files leaves a file of exactly that size.
         let said_large =
             stdout.lines().any(|line| !line.starts_with(TITLE) && line.contains("larger than max-filesize"));
-        if said_large || (!success && files.iter().any(is_large)) {
+        // The program may end by itself before it is stopped for what the proxy refused.
+        if said_large || proxy.is_over() || (!success && files.iter().any(is_large)) {
             return Err(words::too_large(host, max_bytes));
         }
         let said = work.without_paths(&stderr);
