@@ -175,6 +175,16 @@ fn sample_entries(track: &[u8]) -> (u32, [u8; 4]) {
     (word_at(4), word_at(12).to_be_bytes())
 }
 
+/// Returns a box of a type with this content, which is shorter than 4 GB.
+pub(crate) fn boxed(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
+    let length = 8 + content.iter().map(|part| part.len()).sum::<usize>();
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend((length as u32).to_be_bytes());
+    bytes.extend(kind);
+    content.iter().for_each(|part| bytes.extend(*part));
+    bytes
+}
+
 /// Returns the number of 32 bits at a position.
 pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))

@@ -184,7 +184,7 @@ pub(crate) fn failure(path: &Path, ending: Ending, frames: u64, options: &Decode
 }
 
 fn bytes_of_a_frame((width, height): (u32, u32)) -> u64 {
-    u64::from(width) * u64::from(height) * 3
+    (u64::from(width) * u64::from(height)).saturating_mul(3)
 }
 
 fn no_memory(path: &Path, size: (u32, u32)) -> VideoError {

@@ -336,6 +336,16 @@ pub(crate) fn excerpt(
     command
 }
 
+/// Returns a command that makes ffmpeg decode the only stream of an MP4 on standard input to one raw RGB picture on
+/// standard output. It is safe on an untrusted one.
+pub(crate) fn picture(program: &Path, limits: &DecodeLimits, filters: &str) -> FfmpegCommand {
+    let mut command = quiet(program);
+    decoder_options(&mut command, Address::Pipe, limits, limits.threads());
+    command.format("mov").input(Address::Pipe.url()).args(["-map", "0:0", "-vf"]).arg(filters);
+    command.args(["-frames:v", "1"]).format("rawvideo").output("pipe:1");
+    command
+}
+
 /// Returns a command for ffmpeg that prints nothing but errors, each of them even if it equals the one before. Time
 /// stamps stay those of the file.
 fn quiet(program: &Path) -> FfmpegCommand {

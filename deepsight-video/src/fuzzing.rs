@@ -103,7 +103,7 @@ fn samples_of(mp4: &[u8]) -> usize {
 /// Panics if a frame has another size than the headers say.
 pub fn picture(bytes: &[u8]) -> bool {
     let file = TemporaryFile::new(bytes);
-    let limits = DecodeLimits::default().with_max_pixels(1 << 12).with_max_frames(20);
+    let limits = DecodeLimits::default().with_max_pixels(1 << 15).with_max_frames(20);
     let options = DecodeOptions::default().with_limits(limits).with_turn(1);
     match still::recognize(&file.0) {
         Ok(Some(Kind::Still(format))) => {
@@ -118,7 +118,7 @@ pub fn picture(bytes: &[u8]) -> bool {
             let size = (animation.width(), animation.height());
             frames.all(|frame| frame.is_ok_and(|frame| frame.image.dimensions() == size || panic!("{size:?}")))
         }
-        Ok(Some(Kind::Heif { .. })) => HeifPicture::read(&file.0).is_ok_and(|picture| picture.is_some()),
+        Ok(Some(Kind::Heif(kind))) => HeifPicture::open(&file.0, kind, &options).is_ok(),
         _ => false,
     }
 }

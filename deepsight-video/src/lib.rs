@@ -28,6 +28,7 @@ mod marks;
 mod media;
 mod orientation;
 mod picture;
+mod pieces;
 mod piped;
 mod pixel_format;
 mod probe;

@@ -5,7 +5,7 @@ use std::path::Path;
 use deepsight_core::{CancelToken, CloserFrames, Frame, Input, Report, image::RgbImage, report::ContactSheet};
 
 use crate::{
-    Animation, AnimationFrames, DecodeOptions, Frames, Sampling, Still, Video, VideoError, heif,
+    Animation, AnimationFrames, DecodeOptions, Frames, Sampling, Still, Video, VideoError,
     still::{self, Kind},
 };
 
@@ -24,8 +24,7 @@ use crate::{
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Media {
-    /// A video, which ffmpeg decodes. Animated GIFs and PNGs are videos, and so are AVIF and HEIC pictures: videos of
-    /// one frame.
+    /// A video, which ffmpeg decodes. Animated GIFs and PNGs are videos, and so are sequences of AVIF or HEIC pictures.
     Video(Box<Video>),
     /// A still picture.
     Still(Still),
@@ -42,24 +41,33 @@ impl Media {
         Self::open_with(path, &DecodeOptions::default())
     }
 
-    /// Probes the file: as a picture if it is a JPEG, WebP, or PNG without animation, as a video otherwise. An AVIF or
-    /// HEIC picture is decoded once, to learn whether the ffmpeg at hand can. Its rotation and mirroring are applied.
+    /// Probes the file: as a picture if it is a JPEG, WebP, HEIC, AVIF, or PNG without animation, as a video otherwise.
+    /// A HEIC or AVIF picture is decoded, because only that shows whether the ffmpeg at hand can.
     ///
     /// # Errors
     /// Returns the errors of [`Video::open_with`]. For a picture, these are [`VideoError::Stopped`] if the opening was
     /// cancelled before it began, [`VideoError::Io`] if it cannot be read, [`VideoError::OverLimit`] if its file or its
-    /// number of pixels exceeds the limits of a video, and
-    /// [`VideoError::NotAVideo`] if it is damaged. Pictures in other formats, and AVIF and HEIC pictures that ffmpeg
-    /// cannot decode, are [`VideoError::NotAllowed`].
+    /// number of pixels exceeds the limits of a video, and [`VideoError::NotAVideo`] if it is damaged. Pictures in
+    /// other formats are [`VideoError::NotAllowed`], and so are HEIC and AVIF pictures that are damaged, of an unknown
+    /// type, or not decoded by the ffmpeg at hand.
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
         let path = path.as_ref();
         options.check_cancel(path)?;
         match still::recognize(path)? {
             Some(Kind::Still(format)) => Still::open(path, format, options).map(Self::Still),
             Some(Kind::AnimatedWebp) => Animation::open(path, options).map(Self::Animation),
-            Some(Kind::Heif { kind, sequence }) => {
-                heif::open(path, (kind, sequence), options).map(|video| Self::Video(Box::new(video)))
-            }
+            Some(Kind::Heif(kind)) => Still::open_heif(path, kind, options).map(Self::Still),
+            Some(Kind::HeifSequence(kind)) => match Video::open_with(path, options) {
+                Err(
+                    VideoError::NotAllowed { reason, .. }
+                    | VideoError::NotAVideo { reason, .. }
+                    | VideoError::Probe { reason, .. },
+                ) => Err(kind.refused(path, &reason)),
+                Err(VideoError::NoIndex { .. } | VideoError::NoVideoStream { .. }) => {
+                    Err(kind.refused(path, "this ffmpeg finds no pictures in it, or it is cut short"))
+                }
+                video => video.map(|video| Self::Video(Box::new(video))),
+            },
             None => Video::open_with(path, options).map(|video| Self::Video(Box::new(video))),
         }
     }
@@ -103,8 +111,7 @@ impl Media {
         match self {
             Self::Video(video) => {
                 let container = video.info().container.as_str();
-                let may_be_still = ["gif", "apng"].contains(&container) || heif::is_container(container);
-                may_be_still && video.info().frame_count == 1
+                ["gif", "apng"].contains(&container) && video.info().frame_count == 1
             }
             Self::Still(_) => true,
             Self::Animation(animation) => animation.frame_count() == 1,
@@ -154,13 +161,7 @@ impl Media {
     /// feature `c2pa`, the first call for a video reads the whole file if it has content credentials.
     pub fn input(&self) -> Input {
         match self {
-            Self::Video(video) => {
-                let mut input = video.input();
-                if heif::is_container(&video.info().container) {
-                    (input.frame_rate, input.variable_frame_rate, input.duration) = (None, None, None);
-                }
-                input
-            }
+            Self::Video(video) => video.input(),
             Self::Still(still) => still.input(),
             Self::Animation(animation) => animation.input(),
         }

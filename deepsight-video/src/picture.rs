@@ -139,13 +139,10 @@ impl Picture {
         if flagged && !large_enough {
             notes.push(Note::NotDeinterlaced);
         }
-        let mut tone_map = ToneMap::of(header);
-        if let Some(map) = &mut tone_map
-            && !map.find_filters(has_filters)
-        {
-            tone_map = None;
-            notes.push(Note::NotToneMapped { transfer: header.color_transfer.clone().unwrap_or_default() });
-        }
+        let tone_map = ToneMap::of(&header.colors, has_filters).unwrap_or_else(|note| {
+            notes.push(note);
+            None
+        });
         if header.dolby_vision_profile == Some(5) {
             notes.push(Note::DolbyVision);
         }
@@ -160,7 +157,7 @@ impl Picture {
             deinterlace: (flagged || maybe) && large_enough,
             tone_map,
             planar: ["yuv420p", "yuvj420p"].contains(&format).then(|| format.to_owned()),
-            full_range: header.full_range,
+            full_range: header.colors.full_range,
             notes,
         })
     }

@@ -21,6 +21,7 @@ use crate::{
     process::{Ending, Process},
     sample_tables::Track,
     scan::{Clock, HELD_BACK, Packets, Scan, Stamp, microseconds},
+    tone_map::Colors,
     transport,
     units::{begins, first_of_each, units_of},
     vp8,
@@ -38,11 +39,7 @@ pub(crate) struct Header {
     pub(crate) container: String,
     pub(crate) codec: String,
     pub(crate) pixel_format: Option<String>,
-    /// Whether colors go from 0 to 255 rather than from 16 to 235.
-    pub(crate) full_range: bool,
-    pub(crate) color_space: Option<String>,
-    pub(crate) color_transfer: Option<String>,
-    pub(crate) color_primaries: Option<String>,
+    pub(crate) colors: Colors,
     pub(crate) dolby_vision_profile: Option<u32>,
     pub(crate) fields: Fields,
     /// Width as coded, before any rotation.
@@ -722,10 +719,12 @@ impl Answer {
             container,
             codec,
             pixel_format: stream.pix_fmt.clone(),
-            full_range: stream.color_range.as_deref() == Some("pc"),
-            color_space: stream.color_space.clone(),
-            color_transfer: stream.color_transfer.clone(),
-            color_primaries: stream.color_primaries.clone(),
+            colors: Colors {
+                full_range: stream.color_range.as_deref() == Some("pc"),
+                matrix: stream.color_space.clone(),
+                transfer: stream.color_transfer.clone(),
+                primaries: stream.color_primaries.clone(),
+            },
             dolby_vision_profile: stream.side_data_list.iter().find_map(|data| data.dv_profile),
             fields: match stream.field_order.as_deref() {
                 // Otherwise it is the container that says so, as those of ffmpeg do of many interlaced videos.

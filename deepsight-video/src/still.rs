@@ -1,9 +1,10 @@
-//! Still pictures: files of one frame, read without ffmpeg but under the same limits.
+//! Still pictures: files of one frame, under the limits of a video.
 
 use std::{
     fs::File,
     io::{self, BufReader, Cursor, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use deepsight_core::{
@@ -14,49 +15,68 @@ use deepsight_core::{
     },
 };
 
-use crate::{DecodeLimits, DecodeOptions, Limit, VideoError, facts, heif::HeifKind, video};
+use crate::{
+    DecodeLimits, DecodeOptions, Limit, VideoError, facts,
+    heif::{HeifKind, HeifPicture},
+    video,
+};
 
 /// Largest file of a still picture. Decoders keep the whole file in memory, unlike that of a video.
 const MAX_FILE_BYTES: u64 = 512 << 20;
 /// Bytes that are read to recognize a file. The chunk that marks an animated PNG comes soon after its start.
 const HEAD_BYTES: u64 = 1 << 16;
 
-/// A still picture (JPEG, PNG or WebP) that has been probed and can be decoded any number of times.
+/// A still picture (JPEG, PNG, WebP, HEIC or AVIF) that has been probed and can be decoded any number of times. HEIC
+/// and AVIF are decoded by ffmpeg when they are opened, and kept; the others are decoded without it.
 ///
-/// It is upright after decoding: the orientation in its EXIF data is applied, then the
-/// [`turn`](crate::DecodeOptions::turn) of the options. Transparent parts become white.
+/// It is upright after decoding: the orientation in its EXIF data or, for HEIC and AVIF, its description is applied,
+/// then the [`turn`](crate::DecodeOptions::turn) of the options. Transparent parts become white.
 #[derive(Debug, Clone)]
 pub struct Still {
     path: PathBuf,
     options: Box<DecodeOptions>,
-    format: ImageFormat,
-    orientation: Orientation,
+    content: Content,
     width: u32,
     height: u32,
     bytes: u64,
+}
+
+/// How a picture is stored.
+#[derive(Debug, Clone)]
+enum Content {
+    /// In a format that is decoded in this process, with the orientation in its EXIF data.
+    Image(ImageFormat, Orientation),
+    /// As tiles, which ffmpeg decoded when the file was opened. The frame is as it will be returned.
+    Heif { picture: Arc<HeifPicture>, frame: Arc<RgbImage> },
 }
 
 impl Still {
     /// Probes a file that [`recognize`] takes for a still picture. Reads its header; decodes nothing.
     pub(crate) fn open(path: &Path, format: ImageFormat, options: &DecodeOptions) -> Result<Self, VideoError> {
         let (file, bytes) = open(path, options.limits.max_file_bytes.min(MAX_FILE_BYTES), options)?;
-        let still = Self {
-            path: path.to_path_buf(),
-            options: Box::new(options.clone()),
-            format,
-            orientation: Orientation::NoTransforms,
-            width: 0,
-            height: 0,
-            bytes,
-        };
-        let ((mut width, mut height), orientation) = {
-            let mut decoder = still.decoder(BufReader::new(file))?;
+        let (size, orientation) = {
+            let mut decoder = checked_decoder(path, BufReader::new(file), format, &options.limits)?;
             (decoder.dimensions(), decoder.orientation().unwrap_or(Orientation::NoTransforms))
         };
-        if (turns(orientation) / 90 + options.turn % 4) % 2 == 1 {
-            (width, height) = (height, width);
-        }
-        Ok(Self { orientation, width, height, ..still })
+        let size = if turns(orientation) % 180 == 90 { (size.1, size.0) } else { size };
+        Ok(Self::of(path, options, Content::Image(format, orientation), size, bytes))
+    }
+
+    /// Decodes an AVIF or HEIC picture, because only that shows whether the ffmpeg at hand can.
+    pub(crate) fn open_heif(path: &Path, kind: HeifKind, options: &DecodeOptions) -> Result<Self, VideoError> {
+        let (_, bytes) = open(path, options.limits.max_file_bytes, options)?;
+        let picture = HeifPicture::open(path, kind, options)?;
+        let size = picture.size();
+        let decoded = scaled_down(picture.decode(path, options)?, options.max_side);
+        let frame = opaque(turned(decoded, options.turn));
+        let content = Content::Heif { picture: Arc::new(picture), frame: Arc::new(frame) };
+        Ok(Self::of(path, options, content, size, bytes))
+    }
+
+    /// Returns a picture of a size before the turn of the options.
+    fn of(path: &Path, options: &DecodeOptions, content: Content, size: (u32, u32), bytes: u64) -> Self {
+        let (width, height) = if options.turn % 2 == 1 { (size.1, size.0) } else { size };
+        Self { path: path.to_path_buf(), options: Box::new(options.clone()), content, width, height, bytes }
     }
 
     /// Returns the width in pixels as displayed, before any downscale.
@@ -77,7 +97,8 @@ impl Still {
     /// Decodes the picture: the frame with index 0 at the time 0.
     ///
     /// # Errors
-    /// Returns an error if the file can no longer be read, is damaged or cut short, or exceeds a limit.
+    /// Returns an error if the file can no longer be read, is damaged or cut short, or exceeds a limit. HEIC and AVIF
+    /// give none, because they were decoded before.
     pub fn frame(&self) -> Result<Frame, VideoError> {
         Ok(Frame::new(0, 0.0, self.decode()?))
     }
@@ -95,55 +116,73 @@ impl Still {
     pub fn input(&self) -> Input {
         let mut input = Input::new(self.path.to_string_lossy());
         input.bytes = Some(self.bytes);
-        input.container = Some(name(self.format).to_lowercase());
-        input.codec.clone_from(&input.container);
+        let turned = match &self.content {
+            Content::Image(format, orientation) => {
+                input.container = Some(name(*format).to_lowercase());
+                input.codec.clone_from(&input.container);
+                turns(*orientation)
+            }
+            Content::Heif { picture, .. } => {
+                input.container = Some(picture.container().into());
+                input.codec = Some(picture.codec().into());
+                input.picture_notes = picture.notes.iter().map(ToString::to_string).collect();
+                picture.quarter_turns() * 90
+            }
+        };
         (input.width, input.height) = (Some(self.width), Some(self.height));
-        input.rotation = Some((turns(self.orientation) + self.options.turn % 4 * 90) % 360);
+        input.rotation = Some((turned + self.options.turn % 4 * 90) % 360);
         input.frames = Some(1);
         input.facts = facts::of_picture(&self.path, &self.options);
         input
     }
 
     fn decode(&self) -> Result<RgbImage, VideoError> {
-        let file = File::open(&self.path).map_err(|source| video::unreadable(&self.path, source))?;
+        let options = &self.options;
+        let (format, orientation) = match &self.content {
+            Content::Image(format, orientation) => (*format, *orientation),
+            Content::Heif { frame, .. } => return Ok(RgbImage::clone(frame)),
+        };
+        let mut picture = scaled_down(self.decode_image(format)?, options.max_side);
+        picture.apply_orientation(orientation);
+        Ok(opaque(turned(picture, options.turn)))
+    }
+
+    fn decode_image(&self, format: ImageFormat) -> Result<DynamicImage, VideoError> {
+        let Self { path, options, .. } = self;
+        let file = File::open(path).map_err(|source| video::unreadable(path, source))?;
         // The file may have grown since it was probed.
-        let limit = self.options.limits.max_file_bytes.min(MAX_FILE_BYTES);
+        let limit = options.limits.max_file_bytes.min(MAX_FILE_BYTES);
         let mut bytes = Vec::new();
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|source| video::unreadable(&self.path, source))?;
-        Limit::FileBytes.check(&self.path, bytes.len() as u64, limit)?;
-        if self.format == ImageFormat::Jpeg && !has_end(&bytes) {
-            return Err(self.damaged("the picture is cut short".into()));
+        read.map_err(|source| video::unreadable(path, source))?;
+        Limit::FileBytes.check(path, bytes.len() as u64, limit)?;
+        if format == ImageFormat::Jpeg && !has_end(&bytes) {
+            return Err(damaged(path, format, "the picture is cut short"));
         }
-        let decoder = self.decoder(Cursor::new(bytes))?;
-        let picture = DynamicImage::from_decoder(decoder).map_err(|error| self.failed(&error))?;
-        let mut picture = scaled_down(picture, self.options.max_side);
-        picture.apply_orientation(self.orientation);
-        Ok(opaque(turned(picture, self.options.turn)))
+        let decoder = checked_decoder(path, Cursor::new(bytes), format, &options.limits)?;
+        DynamicImage::from_decoder(decoder).map_err(|error| damaged(path, format, &error.to_string()))
     }
+}
 
-    /// Returns the decoder, after its dimensions were checked against the limit.
-    fn decoder<'a>(&self, content: impl io::BufRead + io::Seek + 'a) -> Result<impl ImageDecoder + 'a, VideoError> {
-        let limits = &self.options.limits;
-        let decoder = decoder(content, self.format, limits).map_err(|error| self.failed(&error))?;
-        let (width, height) = decoder.dimensions();
-        if width == 0 || height == 0 {
-            return Err(self.damaged(format!("the picture has {width} x {height} pixels")));
-        }
-        limits.check_pixels(&self.path, (width, height))?;
-        Ok(decoder)
+/// Returns the decoder of a picture, after its dimensions were checked against the limit.
+fn checked_decoder<'a>(
+    path: &Path,
+    content: impl io::BufRead + io::Seek + 'a,
+    format: ImageFormat,
+    limits: &DecodeLimits,
+) -> Result<impl ImageDecoder + 'a, VideoError> {
+    let decoder = decoder(content, format, limits).map_err(|error| damaged(path, format, &error.to_string()))?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(damaged(path, format, &format!("the picture has {width} x {height} pixels")));
     }
+    limits.check_pixels(path, (width, height))?;
+    Ok(decoder)
+}
 
-    fn failed(&self, error: &image::ImageError) -> VideoError {
-        self.damaged(error.to_string())
-    }
-
-    fn damaged(&self, reason: String) -> VideoError {
-        VideoError::NotAVideo {
-            path: self.path.clone(),
-            reason: format!("{} picture: {}", name(self.format), plain(&reason)),
-        }
-    }
+fn damaged(path: &Path, format: ImageFormat, reason: &str) -> VideoError {
+    let reason = format!("{} picture: {}", name(format), plain(reason));
+    VideoError::NotAVideo { path: path.to_path_buf(), reason }
 }
 
 /// Opens the file of a picture of at most `max_bytes`. Returns it with its size in bytes.
@@ -200,11 +239,10 @@ pub(crate) fn turned(picture: DynamicImage, quarters: u32) -> DynamicImage {
 pub(crate) enum Kind {
     Still(ImageFormat),
     AnimatedWebp,
-    /// An AVIF or HEIC picture, or a sequence of them if `sequence`, which ffmpeg decodes if it can.
-    Heif {
-        kind: HeifKind,
-        sequence: bool,
-    },
+    /// An AVIF or HEIC picture.
+    Heif(HeifKind),
+    /// A sequence of AVIF or HEIC pictures, which is a video to ffmpeg.
+    HeifSequence(HeifKind),
 }
 
 /// Returns the kind of a picture, judged by the file's content; `None` for everything else, such as a video, an
@@ -238,7 +276,10 @@ pub(crate) fn kind_of(head: &[u8]) -> Result<Option<Kind>, &'static str> {
             _ => Ok(Some(Kind::Still(ImageFormat::WebP))),
         },
         [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => {
-            Ok(HeifKind::of_brand(brand).map(|(kind, sequence)| Kind::Heif { kind, sequence }))
+            Ok(HeifKind::of_brand(brand).map(|(kind, sequence)| match sequence {
+                false => Kind::Heif(kind),
+                true => Kind::HeifSequence(kind),
+            }))
         }
         // TIFF and most raw formats of cameras, JPEG XL, JPEG 2000.
         [b'I', b'I', 0x2a, 0, ..] | [b'M', b'M', 0, 0x2a, ..] | [0xff, 0x0a, ..] => Err(OTHER),
@@ -334,11 +375,10 @@ mod tests {
         {
             assert_eq!(kind_of(video), Ok(None), "{video:?}");
         }
-        let heif = |kind, sequence| Ok(Some(Kind::Heif { kind, sequence }));
-        assert_eq!(kind_of(b"\0\0\0\x18ftypheic"), heif(HeifKind::Heic, false));
-        assert_eq!(kind_of(b"\0\0\0\x18ftypmif1"), heif(HeifKind::Heic, false));
-        assert_eq!(kind_of(b"\0\0\0\x18ftypavif"), heif(HeifKind::Avif, false));
-        assert_eq!(kind_of(b"\0\0\0\x18ftypavis"), heif(HeifKind::Avif, true));
+        assert_eq!(kind_of(b"\0\0\0\x18ftypheic"), Ok(Some(Kind::Heif(HeifKind::Heic))));
+        assert_eq!(kind_of(b"\0\0\0\x18ftypmif1"), Ok(Some(Kind::Heif(HeifKind::Heic))));
+        assert_eq!(kind_of(b"\0\0\0\x18ftypavif"), Ok(Some(Kind::Heif(HeifKind::Avif))));
+        assert_eq!(kind_of(b"\0\0\0\x18ftypavis"), Ok(Some(Kind::HeifSequence(HeifKind::Avif))));
         for (head, cure) in
             [(b"II*\0".to_vec(), "convert it to PNG"), (b"BM\x10\0\0\0\0\0\0\0".to_vec(), "convert it to PNG")]
         {

@@ -1,6 +1,16 @@
 //! From high dynamic range to the standard one, with filters of ffmpeg.
 
-use crate::probe::Header;
+use crate::Note;
+
+/// How a video or picture stores colors. The names are those of ffmpeg.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Colors {
+    /// Whether values go from 0 to 255 rather than from 16 to 235.
+    pub(crate) full_range: bool,
+    pub(crate) matrix: Option<String>,
+    pub(crate) transfer: Option<String>,
+    pub(crate) primaries: Option<String>,
+}
 
 /// A conversion from high dynamic range to the standard one (BT.709). Values up to about 70 % of a white of 100 cd/m²
 /// stay as they are, and the highlights above are compressed.
@@ -35,38 +45,36 @@ const PEAK: f64 = 10.0;
 const KNEE: f64 = 0.7;
 
 impl ToneMap {
-    /// Returns the conversion of a video, if its range is high.
-    pub(crate) fn of(header: &Header) -> Option<Self> {
-        let transfer = match header.color_transfer.as_deref() {
-            Some("smpte2084") => Transfer::Pq,
-            Some("arib-std-b67") => Transfer::Hlg,
-            _ => return None,
+    /// Returns the conversion of these colors, if their range is high. `has_filters` says whether the ffmpeg at hand
+    /// has filters. Without those for the conversion, the error says what is not done.
+    pub(crate) fn of(colors: &Colors, has_filters: impl Fn(&[&str]) -> bool) -> Result<Option<Self>, Note> {
+        let (transfer, name) = match colors.transfer.as_deref() {
+            Some(name @ "smpte2084") => (Transfer::Pq, name),
+            Some(name @ "arib-std-b67") => (Transfer::Hlg, name),
+            _ => return Ok(None),
         };
         // What the file does not say is as in nearly all files of high dynamic range.
-        let matrix = match header.color_space.as_deref() {
+        let matrix = match colors.matrix.as_deref() {
             Some("gbr") => "gbr",
             Some("bt709") => "709",
             Some("bt2020c") => "2020_cl",
             _ => "2020_ncl",
         };
-        let primaries = match header.color_primaries.as_deref() {
+        let primaries = match colors.primaries.as_deref() {
             Some("bt709") => "709",
             Some("smpte432") => "smpte432",
             _ => "2020",
         };
-        let range = if header.full_range { "pc" } else { "tv" };
-        Some(Self { transfer, matrix, primaries, range, filters: Filters::Zscale })
-    }
-
-    /// Chooses filters of which `has` says that they are there. Returns false if none of them can do the conversion.
-    pub(crate) fn find_filters(&mut self, has: impl Fn(&[&str]) -> bool) -> bool {
-        if has(&["zscale", "tonemap"]) {
-            self.filters = Filters::Zscale;
-            return true;
-        }
-        self.filters = Filters::Tables;
+        let range = if colors.full_range { "pc" } else { "tv" };
+        let filters = if has_filters(&["zscale", "tonemap"]) {
+            Filters::Zscale
         // swscale does not know the matrix of constant luminance.
-        self.matrix != "2020_cl" && has(&["lutrgb", "colorchannelmixer"])
+        } else if matrix != "2020_cl" && has_filters(&["lutrgb", "colorchannelmixer"]) {
+            Filters::Tables
+        } else {
+            return Err(Note::NotToneMapped { transfer: name.into() });
+        };
+        Ok(Some(Self { transfer, matrix, primaries, range, filters }))
     }
 
     /// Returns the filters, without a comma at the end.

@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use crate::{
     DecodeOptions, Frames, Limit, Note, Sampling, VideoError, credentials, cure,
     ffmpeg::{self, Programs},
-    orientation::Orientation,
     picture::Picture,
     probe::{self, Header, Probed},
     sampling::Timeline,
@@ -58,19 +57,7 @@ impl Video {
     /// or codec that is not allowed, if the video is over a limit, if ffprobe takes too long, if
     /// [`max_side`](DecodeOptions::max_side) is 0, or if the opening was [cancelled](DecodeOptions::cancel).
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
-        Self::open_turned(path.as_ref(), options, None)
-    }
-
-    /// Opens a file whose orientation is not the one that ffprobe prints.
-    pub(crate) fn open_picture(
-        path: &Path,
-        options: &DecodeOptions,
-        orientation: Orientation,
-    ) -> Result<Self, VideoError> {
-        Self::open_turned(path, options, Some(orientation))
-    }
-
-    fn open_turned(path: &Path, options: &DecodeOptions, orientation: Option<Orientation>) -> Result<Self, VideoError> {
+        let path = path.as_ref();
         options.check_cancel(path)?;
         let limits = &options.limits;
         let metadata = fs::metadata(path).map_err(|source| {
@@ -97,10 +84,7 @@ impl Video {
         let probed = probe::look(path, metadata.len(), &programs, options);
         // An ffprobe that was killed looks like one that failed.
         options.check_cancel(path)?;
-        let mut probed = probed?;
-        if let Some(orientation) = orientation {
-            probed.header.orientation = orientation;
-        }
+        let probed = probed?;
         let has_filters = |filters: &[&str]| ffmpeg::has_filters(&programs.ffmpeg, filters);
         Self::of(path, metadata.len(), options, programs.clone(), probed, has_filters)
     }

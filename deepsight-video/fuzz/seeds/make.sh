@@ -82,3 +82,4 @@ picture clear.webp -vf "colorkey=black" -c:v libwebp_anim -lossless 1 -pix_fmt b
     printf '\377\330\377\341\0\042Exif\0\0II*\0\010\0\0\0\001\0\022\001\003\0\001\0\0\0\006\0\0\0\0\0\0\0'
     tail -c +3 picture/plain.jpg
 } >picture/turned.jpg
+cp ../../tests/pictures/tiles.heic picture/

@@ -335,7 +335,7 @@ fn an_avif_is_one_frame_that_ffmpeg_decodes() {
     let Some(content) = avif(&clips) else { return };
     let folder = Folder::new();
     let media = folder.open(&content).unwrap();
-    assert!(media.is_still() && matches!(media, Media::Video(_)));
+    assert!(media.is_still() && matches!(media, Media::Still(_)));
     assert_eq!((media.frame_count(), media.duration()), (1, 0.0));
     let input = media.input();
     assert_eq!((input.container.as_deref(), input.codec.as_deref()), (Some("avif"), Some("av1")));
@@ -380,63 +380,200 @@ fn an_avif_is_upright_by_its_rotation_and_mirror() {
 }
 
 #[test]
-fn the_limits_of_videos_hold_for_an_avif() {
-    let clips = Clips::new();
-    let Some(content) = avif(&clips) else { return };
-    let folder = Folder::new();
-    let of =
-        |limits: DecodeLimits| folder.open_with(&content, &DecodeOptions::default().with_limits(limits)).unwrap_err();
-    let error = of(DecodeLimits::default().with_max_pixels(64 * 48 - 1));
-    assert!(matches!(error, VideoError::OverLimit { limit: Limit::Pixels, value: 3072, .. }), "{error}");
-    let error = of(DecodeLimits::default().with_max_file_bytes(100));
-    assert!(matches!(error, VideoError::OverLimit { limit: Limit::FileBytes, .. }), "{error}");
-    let error = of(DecodeLimits::default().with_max_wait(std::time::Duration::ZERO));
-    assert!(matches!(error, VideoError::TimedOut { .. }), "{error}");
-    // The size that the file states and the size of its picture differ.
-    let mut lies = content.clone();
-    let at = lies.windows(4).position(|window| window == b"ispe").unwrap() + 8;
-    lies[at..at + 8].copy_from_slice(&[0, 0, 0, 32, 0, 0, 0, 24]);
-    assert!(matches!(folder.open(&lies), Err(VideoError::NotAllowed { .. })));
-    lies[at..at + 8].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
-    assert!(matches!(folder.open(&lies), Err(VideoError::OverLimit { limit: Limit::Pixels, .. })));
+fn the_limits_of_videos_hold_for_an_avif_and_a_heic() {
+    let avif = avif(&Clips::new()).map(|avif| (avif, (64, 48)));
+    for (content, (width, height)) in avif.into_iter().chain([(CLEAR.to_vec(), (160, 120))]) {
+        let of = |limits| decode(&content, &DecodeOptions::default().with_limits(limits)).unwrap_err();
+        let pixels = width * height;
+        let error = of(DecodeLimits::default().with_max_pixels(pixels - 1));
+        assert!(
+            matches!(error, VideoError::OverLimit { limit: Limit::Pixels, value, .. } if value == pixels),
+            "{error}"
+        );
+        let error = of(DecodeLimits::default().with_max_file_bytes(100));
+        assert!(matches!(error, VideoError::OverLimit { limit: Limit::FileBytes, .. }), "{error}");
+        let error = of(DecodeLimits::default().with_max_wait(std::time::Duration::ZERO));
+        assert!(matches!(error, VideoError::TimedOut { .. }), "{error}");
+        // The size that the file states and the size of its picture differ.
+        let mut lies = content.clone();
+        let at = lies.windows(4).position(|window| window == b"ispe").unwrap() + 8;
+        lies[at..at + 8].copy_from_slice(&[0, 0, 0, 32, 0, 0, 0, 24]);
+        assert!(matches!(decode(&lies, &DecodeOptions::default()), Err(VideoError::NotAllowed { .. })));
+        lies[at..at + 8].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+        let error = decode(&lies, &DecodeOptions::default()).unwrap_err();
+        assert!(matches!(error, VideoError::OverLimit { limit: Limit::Pixels, .. }), "{error}");
+    }
+    // All tiles count, even if the picture that they make is smaller.
+    let limits = DecodeLimits::default().with_max_pixels(160 * 120);
+    let error = decode(TILES, &DecodeOptions::default().with_limits(limits)).unwrap_err();
+    assert!(matches!(error, VideoError::OverLimit { limit: Limit::Pixels, value: 24_576, .. }), "{error}");
+}
+
+/// A HEIC of 160 x 120 pixels: six tiles of 64 x 64, to be turned clockwise by a quarter. It shows [`ramps`].
+const TILES: &[u8] = include_bytes!("../pictures/tiles.heic");
+
+/// A HEIC of 160 x 120 pixels that shows [`ramps`] in its right half. The left half is transparent.
+const CLEAR: &[u8] = include_bytes!("../pictures/clear.heic");
+
+/// More red to the right, more green to the bottom.
+fn ramps() -> RgbImage {
+    RgbImage::from_fn(160, 120, |x, y| Rgb([(x * 255 / 159) as u8, (y * 255 / 119) as u8, 128]))
+}
+
+/// Returns the largest difference of two values, beside that at sharp edges.
+fn difference(one: &RgbImage, other: &RgbImage) -> u8 {
+    assert_eq!(one.dimensions(), other.dimensions());
+    let mut differences: Vec<u8> = one.iter().zip(other.iter()).map(|(a, b)| a.abs_diff(*b)).collect();
+    differences.sort_unstable();
+    differences[differences.len() * 98 / 100]
 }
 
 #[test]
-fn an_avif_that_is_damaged_or_in_parts_says_how_to_convert_it() {
+fn the_tiles_of_a_heic_are_put_together_and_turned() {
+    let media = Folder::new().open(TILES).unwrap();
+    assert!(media.is_still() && matches!(media, Media::Still(_)));
+    let input = media.input();
+    assert_eq!((input.container.as_deref(), input.codec.as_deref()), (Some("heic"), Some("hevc")));
+    assert_eq!((input.width, input.height, input.rotation), (Some(120), Some(160), Some(90)));
+    let image = decode(TILES, &DecodeOptions::default()).unwrap();
+    let upright = imageops::rotate90(&ramps());
+    assert!(difference(&image, &upright) <= 4, "{}", difference(&image, &upright));
+    let turned = decode(TILES, &DecodeOptions::default().with_turn(3)).unwrap();
+    assert!(difference(&turned, &ramps()) <= 4);
+    let small = decode(TILES, &DecodeOptions::default().with_max_side(80)).unwrap();
+    assert_eq!(small.dimensions(), (60, 80));
+}
+
+#[test]
+fn transparent_parts_of_a_heic_are_white() {
+    let image = decode(CLEAR, &DecodeOptions::default()).unwrap();
+    let mut expected = ramps();
+    (0..80).for_each(|x| (0..120).for_each(|y| expected.put_pixel(x, y, Rgb([255; 3]))));
+    assert!(difference(&image, &expected) <= 4, "{}", difference(&image, &expected));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_picture_whose_decoding_is_cancelled_is_stopped() {
     let clips = Clips::new();
-    let Some(content) = avif(&clips) else { return };
-    let mut tiles = content.clone();
-    replace(&mut tiles, b"av01", b"grid");
-    let pieces = (1..8).map(|eighths| content[..content.len() * eighths / 8].to_vec());
-    for content in pieces.chain([tiles]) {
-        let error = decode(&content, &DecodeOptions::default()).unwrap_err().to_string();
-        assert!(error.contains("avifdec") && error.lines().count() == 1, "{} bytes: {error}", content.len());
+    let begun = clips.path("begun");
+    let hangs = crate::clips::script(&clips, "ffmpeg-that-hangs", &format!("touch {}; sleep 1000", begun.display()));
+    let cancel = deepsight_core::CancelToken::new();
+    let options = DecodeOptions::default().with_ffmpeg(hangs).with_cancel(&cancel);
+    let canceler = std::thread::spawn(move || {
+        while !begun.exists() {
+            std::thread::yield_now();
+        }
+        cancel.cancel();
+    });
+    let error = Folder::new().open_with(TILES, &options).unwrap_err();
+    canceler.join().unwrap();
+    assert!(matches!(error, VideoError::Stopped { .. }), "{error}");
+}
+
+/// A picture of AV1 in one color, with the settings of its decoder: the box `av1C`. Returns `None`, after a message, if
+/// this ffmpeg cannot make one.
+fn tile(clips: &Clips, color: &str, side: u32) -> Option<(Vec<u8>, Vec<u8>)> {
+    let source = format!("color={color}:s={side}x{side},format=yuv444p");
+    let words = format!("-f lavfi -i {source} -frames:v 1 -c:v libaom-av1 -cpu-used 8 -crf 5 -still-picture 1");
+    let file = std::fs::read(clips.make_if_possible(&format!("{color}{side}.avif"), &words)?).unwrap();
+    let content = |kind: &[u8; 4]| {
+        let at = file.windows(4).position(|window| window == kind).unwrap();
+        let length = u32::from_be_bytes(*file[at - 4..].first_chunk().unwrap()) as usize;
+        file[at - 4..at - 4 + length].to_vec()
+    };
+    Some((content(b"av1C"), content(b"mdat")[8..].to_vec()))
+}
+
+fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    [&(content.len() as u32 + 8).to_be_bytes(), &kind[..], content].concat()
+}
+
+/// An AVIF of two tiles of 64 x 64 pixels, one beside the other, cropped to 100 x 64.
+fn two_tiles(settings: &[u8], tiles: [&[u8]; 2]) -> Vec<u8> {
+    let full = |kind: &[u8; 4], version: u8, content: &[u8]| boxed(kind, &[&[version, 0, 0, 0], content].concat());
+    let size = |width: u8| full(b"ispe", 0, &[0, 0, 0, width, 0, 0, 0, 64]);
+    let entry = |item: u8, kind: &[u8; 4]| full(b"infe", 2, &[&[0, item, 0, 0], &kind[..], &[0]].concat());
+    let items = [&[0, 3][..], &entry(1, b"grid"), &entry(2, b"av01"), &entry(3, b"av01")].concat();
+    let properties = boxed(b"ipco", &[size(100), size(64), settings.to_vec()].concat());
+    let of_items = full(b"ipma", 0, &[0, 0, 0, 3, 0, 1, 1, 1, 0, 2, 2, 2, 0x83, 0, 3, 2, 2, 0x83]);
+    let whole = |positions: [u32; 2]| {
+        let mut places = vec![0x44, 0, 0, 3, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8];
+        for ((item, tile), position) in (2..).zip(tiles).zip(positions) {
+            places.extend([0, item, 0, 0, 0, 0, 0, 1]);
+            places.extend([position, tile.len() as u32].map(u32::to_be_bytes).concat());
+        }
+        let content = [
+            vec![0; 4],
+            full(b"pitm", 0, &[0, 1]),
+            full(b"iinf", 0, &items),
+            full(b"iloc", 1, &places),
+            boxed(b"idat", &[0, 0, 0, 1, 0, 100, 0, 64]),
+            full(b"iref", 0, &boxed(b"dimg", &[0, 1, 0, 2, 0, 2, 0, 3])),
+            boxed(b"iprp", &[properties.clone(), of_items.clone()].concat()),
+        ];
+        let head = [boxed(b"ftyp", b"avif\0\0\0\0avifmif1"), boxed(b"meta", &content.concat())].concat();
+        (head.len() as u32 + 8, [head, boxed(b"mdat", &tiles.concat())].concat())
+    };
+    let (position, _) = whole([0; 2]);
+    whole([position, position + tiles[0].len() as u32]).1
+}
+
+#[test]
+fn the_tiles_of_an_avif_are_put_together_and_must_have_the_stated_size() {
+    let clips = Clips::new();
+    let (Some((settings, red)), Some((_, blue))) = (tile(&clips, "red", 64), tile(&clips, "blue", 64)) else { return };
+    let image = decode(&two_tiles(&settings, [&red, &blue]), &DecodeOptions::default()).unwrap();
+    assert_eq!(image.dimensions(), (100, 64));
+    let colors = (image.get_pixel(50, 32), image.get_pixel(80, 32));
+    assert!(colors.0[0] > 200 && colors.0[2] < 50 && colors.1[2] > 200 && colors.1[0] < 50, "{colors:?}");
+    // ffmpeg would decode a tile of any size. A tile may also have no picture, or two.
+    let (_, large) = tile(&clips, "blue", 96).unwrap();
+    let none = [0x12, 0];
+    let two = [&red[..], &blue].concat();
+    for tiles in [[&large[..], &red], [&red, &large], [&red, &none], [&two, &none], [&two, &blue]] {
+        let error = decode(&two_tiles(&settings, tiles), &DecodeOptions::default()).map(drop).unwrap_err();
+        assert!(error.to_string().contains("the picture is damaged"), "{error}");
     }
-    for place in (32..content.len()).step_by(content.len() / 12) {
-        let mut damaged = content.clone();
-        damaged[place] ^= 0x55;
-        if let Err(error) = decode(&damaged, &DecodeOptions::default()) {
-            assert_eq!(error.to_string().lines().count(), 1, "{error}");
+}
+
+#[test]
+fn an_avif_or_heic_that_is_damaged_or_of_an_unknown_type_says_how_to_convert_it() {
+    let avif = avif(&Clips::new()).map(|avif| (avif, "avifdec"));
+    let heic = [TILES, CLEAR].map(|heic| (heic.to_vec(), "heif-convert"));
+    for (content, cure) in avif.into_iter().chain(heic) {
+        let mut overlay = content.clone();
+        let kind = if content.windows(4).any(|kind| kind == b"grid") { b"grid" } else { b"infe" };
+        let at = overlay.windows(4).position(|window| window == kind).unwrap();
+        overlay[at..at + 4].copy_from_slice(b"iovl");
+        // A picture that lacks its last bytes only may have some that no one needs.
+        let pieces = (1..8).map(|eighths| content[..content.len() * eighths / 8].to_vec());
+        for content in pieces.chain([overlay]) {
+            let error = decode(&content, &DecodeOptions::default()).unwrap_err().to_string();
+            assert!(error.contains(cure) && error.lines().count() == 1, "{} bytes: {error}", content.len());
+        }
+        for place in (32..content.len()).step_by(content.len() / 8) {
+            let mut damaged = content.clone();
+            damaged[place] ^= 0x55;
+            if let Err(error) = decode(&damaged, &DecodeOptions::default()) {
+                assert_eq!(error.to_string().lines().count(), 1, "{error}");
+            }
         }
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn an_avif_that_ffmpeg_cannot_read_says_how_to_convert_it() {
+fn a_picture_that_ffmpeg_cannot_decode_says_how_to_convert_it() {
     let clips = Clips::new();
-    let Some(content) = avif(&clips) else { return };
     let fails = crate::clips::script(&clips, "ffmpeg-that-fails", "echo 'Decoder not found' >&2; exit 1");
-    for options in [
-        DecodeOptions::default().with_ffprobe(&fails),
-        DecodeOptions::default().with_ffmpeg(&fails).with_ffprobe("ffprobe"),
-    ] {
-        let error = Folder::new().open_with(&content, &options).unwrap_err();
-        assert!(matches!(error, VideoError::NotAllowed { .. }), "{error:?}");
-        assert!(error.to_string().contains("avifdec"), "{error}");
-        // The decoder's words come last.
-        assert!(options.ffmpeg.is_none() || error.to_string().contains("; ffmpeg says: Decoder not found"), "{error}");
-    }
+    let error = decode(TILES, &DecodeOptions::default().with_ffmpeg(fails)).unwrap_err();
+    assert!(matches!(error, VideoError::NotAllowed { .. }), "{error:?}");
+    let error = error.to_string();
+    // The decoder's words come last.
+    assert!(error.contains("heif-convert") && error.ends_with("; ffmpeg says: Decoder not found"), "{error}");
+    let missing = decode(TILES, &DecodeOptions::default().with_ffmpeg("/no/ffmpeg")).unwrap_err();
+    assert!(matches!(missing, VideoError::FfmpegMissing { .. }), "{missing}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::stretch::Stretch;
-use crate::{Video, probe::Header, scan::Shown, transport::Track};
+use crate::{Video, pieces::Pieces, probe::Header, scan::Shown, transport::Track};
 
 /// Returns whether there may be an excerpt of a video.
 pub(crate) fn may_exist(video: &Video) -> bool {
@@ -40,9 +40,9 @@ pub(crate) struct ExcerptFrame {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Content {
-    Mp4(mp4::Pieces),
+    Mp4(Pieces),
     /// Ranges of bytes of an FLV file, and the number of the video among its streams.
-    Flv(mp4::Pieces, u32),
+    Flv(Pieces, u32),
     /// Ranges of bytes of a transport stream, from which the packets of a track are taken.
     Transport(Track, Vec<Range<u64>>),
 }
@@ -58,7 +58,7 @@ impl Excerpt {
             let (ranges, frames) = ranges::ranges(video, stretches)?;
             let content = match track {
                 Some(track) => Content::Transport(track.clone(), ranges),
-                None => Content::Flv(mp4::Pieces::copied(&ranges), *stream),
+                None => Content::Flv(Pieces::copied(&ranges), *stream),
             };
             (content, frames)
         };

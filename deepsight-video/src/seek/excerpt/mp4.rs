@@ -1,37 +1,22 @@
 //! An excerpt of an MP4 file as a fragmented MP4 file (ISO/IEC 14496-12, section 8.8). Packets that no wanted frame
 //! needs are left out.
 
-use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
-    ops::Range,
-    path::Path,
-};
+use std::fs::File;
 
 use super::{ExcerptFrame, Order, PartsOfFrames};
 use crate::{
     Video,
-    boxes::{Boxes, child, children, only, word},
+    boxes::{Boxes, boxed, child, children, only, word},
+    pieces::Pieces,
     sample_tables::{Sample, Track},
     seek::stretch::Stretch,
-    units::{Place, is_never_referred_to, resets_h264, resets_hevc, walk},
+    units::{is_never_referred_to, resets_h264, resets_hevc, walk},
 };
 
 /// Microseconds by which the times of an excerpt are later than those of its file, so that none is below 0.
 pub(super) const LATER: i64 = SECONDS_LATER * 1_000_000;
 
 const SECONDS_LATER: i64 = 10;
-
-/// The bytes of an excerpt, in pieces.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pieces(Vec<Piece>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
-    Bytes(Vec<u8>),
-    /// The bytes at a place in the file.
-    Copied(Place),
-}
 
 /// Returns the excerpt with the packets of all stretches and its frames, or `None` if the file has no tables that
 /// describe its packets, or decoding cannot go from one of these stretches to the next.
@@ -54,7 +39,7 @@ pub(super) fn excerpt(video: &Video, stretches: &[Stretch]) -> Option<(Pieces, V
     let order = Order::new(times, &video.scan.shown, stretches)?;
 
     let head = ExcerptHead::of(children(&index, b"trak").nth(stream)?, child(&index, b"mvhd")?)?;
-    let mut pieces = Pieces(vec![Piece::Bytes(head.bytes)]);
+    let mut pieces = Pieces::of(head.bytes);
     let mut frames = PartsOfFrames::new(&order);
     let mut file = File::open(&video.path).ok()?;
     let h264 = video.header.codec == "h264";
@@ -74,72 +59,53 @@ pub(super) fn excerpt(video: &Video, stretches: &[Stretch]) -> Option<(Pieces, V
             }
             kept.push(sample);
         }
-        pieces.add_fragment(number, &head.track, &track, kept.iter().map(|&sample| &samples[sample]))?;
+        add_fragment(&mut pieces, number, &head.track, &track, kept.iter().map(|&sample| &samples[sample]))?;
         frames.push(kept.into_iter());
     }
     Some((pieces, frames.finish()?))
 }
 
-impl Pieces {
-    /// Returns the bytes of some ranges of a file.
-    pub(super) fn copied(ranges: &[Range<u64>]) -> Self {
-        let size = |range: &Range<u64>| range.end.saturating_sub(range.start);
-        let copied = |range: &Range<u64>| Piece::Copied(Place { position: range.start, size: size(range) });
-        Self(ranges.iter().map(copied).collect())
-    }
-
-    /// Opens the file. Returns the bytes of the excerpt.
-    pub(super) fn open(self, path: &Path) -> io::Result<impl Read + Send + use<>> {
-        Ok(PieceReader { file: File::open(path)?, pieces: self.0.into_iter(), piece: None })
-    }
-
-    fn add_fragment<'a>(
-        &mut self,
-        number: usize,
-        track_id: &[u8],
-        track: &Track,
-        samples: impl Iterator<Item = &'a Sample> + Clone,
-    ) -> Option<()> {
-        let scale = i64::from(track.scale);
-        let on_its_clock = |tick: i64| tick.checked_sub(track.start)?.checked_add(SECONDS_LATER.checked_mul(scale)?);
-        let mut rows = Vec::new();
-        let (mut count, mut bytes) = (0u32, 8u64);
-        let mut following = samples.clone().skip(1);
-        for sample in samples.clone() {
-            let length =
-                following.next().map_or(Some(sample.length), |next| next.decoded.checked_sub(sample.decoded))?;
-            let delay = sample.shown.checked_sub(sample.decoded)?;
-            let flags: u32 = if sample.key { 0x0200_0000 } else { 0x0101_0000 };
-            let size = u32::try_from(sample.place.size).ok()?;
-            for field in [u32::try_from(length).ok()?, size, flags, i32::try_from(delay).ok()?.cast_unsigned()] {
-                rows.extend(field.to_be_bytes());
-            }
-            count += 1;
-            bytes = bytes.checked_add(sample.place.size)?;
+/// Adds a fragment with these samples of a track.
+fn add_fragment<'a>(
+    pieces: &mut Pieces,
+    number: usize,
+    track_id: &[u8],
+    track: &Track,
+    samples: impl Iterator<Item = &'a Sample> + Clone,
+) -> Option<()> {
+    let scale = i64::from(track.scale);
+    let on_its_clock = |tick: i64| tick.checked_sub(track.start)?.checked_add(SECONDS_LATER.checked_mul(scale)?);
+    let mut rows = Vec::new();
+    let (mut count, mut bytes) = (0u32, 8u64);
+    let mut following = samples.clone().skip(1);
+    for sample in samples.clone() {
+        let length = following.next().map_or(Some(sample.length), |next| next.decoded.checked_sub(sample.decoded))?;
+        let delay = sample.shown.checked_sub(sample.decoded)?;
+        let flags: u32 = if sample.key { 0x0200_0000 } else { 0x0101_0000 };
+        let size = u32::try_from(sample.place.size).ok()?;
+        for field in [u32::try_from(length).ok()?, size, flags, i32::try_from(delay).ok()?.cast_unsigned()] {
+            rows.extend(field.to_be_bytes());
         }
-        let begin = u64::try_from(on_its_clock(samples.clone().next()?.decoded)?).ok()?;
-        // The second word of the runs is where the packets begin, counted from the start of the fragment.
-        let fragment = |data: u32| {
-            let runs = boxed(b"trun", &[&[1, 0, 0x0f, 1], &count.to_be_bytes(), &data.to_be_bytes(), &rows]);
-            let start = boxed(b"tfdt", &[&[1, 0, 0, 0], &begin.to_be_bytes()]);
-            // The places of its packets are counted from the fragment.
-            let of_track = boxed(b"tfhd", &[&[0, 2, 0, 0], track_id]);
-            let sequence = boxed(b"mfhd", &[&[0; 4], &(number as u32 + 1).to_be_bytes()]);
-            boxed(b"moof", &[&sequence, &boxed(b"traf", &[&of_track, &start, &runs])])
-        };
-        let data = u32::try_from(fragment(0).len() + 8).ok()?;
-        let mut head = fragment(data);
-        head.extend(u32::try_from(bytes).ok()?.to_be_bytes());
-        head.extend(b"mdat");
-        self.0.push(Piece::Bytes(head));
-        for place in samples.map(|sample| sample.place) {
-            match self.0.last_mut() {
-                Some(Piece::Copied(last)) if last.end() == Some(place.position) => last.size += place.size,
-                _ => self.0.push(Piece::Copied(place)),
-            }
-        }
-        Some(())
+        count += 1;
+        bytes = bytes.checked_add(sample.place.size)?;
     }
+    let begin = u64::try_from(on_its_clock(samples.clone().next()?.decoded)?).ok()?;
+    // The second word of the runs is where the packets begin, counted from the start of the fragment.
+    let fragment = |data: u32| {
+        let runs = boxed(b"trun", &[&[1, 0, 0x0f, 1], &count.to_be_bytes(), &data.to_be_bytes(), &rows]);
+        let start = boxed(b"tfdt", &[&[1, 0, 0, 0], &begin.to_be_bytes()]);
+        // The places of its packets are counted from the fragment.
+        let of_track = boxed(b"tfhd", &[&[0, 2, 0, 0], track_id]);
+        let sequence = boxed(b"mfhd", &[&[0; 4], &(number as u32 + 1).to_be_bytes()]);
+        boxed(b"moof", &[&sequence, &boxed(b"traf", &[&of_track, &start, &runs])])
+    };
+    let data = u32::try_from(fragment(0).len() + 8).ok()?;
+    let mut head = fragment(data);
+    head.extend(u32::try_from(bytes).ok()?.to_be_bytes());
+    head.extend(b"mdat");
+    pieces.add(head);
+    samples.for_each(|sample| pieces.copy(sample.place));
+    Some(())
 }
 
 /// The boxes at the beginning of an excerpt.
@@ -193,58 +159,4 @@ fn has_long_lengths(entries: &[u8]) -> Option<()> {
         _ => return None,
     };
     (length & 3 == 3).then_some(())
-}
-
-/// Returns a box of a type with this content, which is shorter than 4 GB.
-fn boxed(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
-    let length = 8 + content.iter().map(|part| part.len()).sum::<usize>();
-    let mut bytes = Vec::with_capacity(length);
-    bytes.extend((length as u32).to_be_bytes());
-    bytes.extend(kind);
-    content.iter().for_each(|part| bytes.extend(*part));
-    bytes
-}
-
-/// The bytes of an excerpt.
-struct PieceReader {
-    file: File,
-    pieces: std::vec::IntoIter<Piece>,
-    /// The rest of the piece that is being read.
-    piece: Option<Rest>,
-}
-
-enum Rest {
-    Bytes(io::Cursor<Vec<u8>>),
-    /// This many bytes from the file's current position.
-    Copied(u64),
-}
-
-impl Read for PieceReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let got = match &mut self.piece {
-                Some(Rest::Bytes(bytes)) => bytes.read(buffer)?,
-                Some(Rest::Copied(left)) => {
-                    let got = (&mut self.file).take(*left).read(buffer)?;
-                    *left -= got as u64;
-                    if got == 0 && *left > 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    got
-                }
-                None => 0,
-            };
-            if got > 0 || buffer.is_empty() {
-                return Ok(got);
-            }
-            self.piece = match self.pieces.next() {
-                Some(Piece::Bytes(bytes)) => Some(Rest::Bytes(io::Cursor::new(bytes))),
-                Some(Piece::Copied(place)) => {
-                    self.file.seek(SeekFrom::Start(place.position))?;
-                    Some(Rest::Copied(place.size))
-                }
-                None => return Ok(0),
-            };
-        }
-    }
 }
