@@ -115,10 +115,10 @@ fn memory_is_bounded_and_a_forged_person_of_long_ago_is_remembered() {
     let mut camera = Camera::new(history);
     camera.show(FORGED, 220, 60);
     for _ in 0..5 {
-        camera.show(EMPTY, 0, 100);
-        camera.show(REAL, 20, 200);
+        camera.show(EMPTY, 0, 50);
+        camera.show(REAL, 20, 70);
     }
-    let update = camera.show(REAL, 20, 100);
+    let update = camera.show(REAL, 20, 40);
     assert_eq!(update.verdict, Verdict::Fake);
     let forged = update.tracks.iter().find(|track| track.id == 0).unwrap();
     assert_eq!((forged.faces, forged.start, forged.first_frame), (20, 0.0, 0), "ten, and ten that look forged");
@@ -126,7 +126,7 @@ fn memory_is_bounded_and_a_forged_person_of_long_ago_is_remembered() {
     // Ten latest and ten telling faces of each person who left, besides the latest frames and a tenth more.
     assert!(report.frames.len() <= 50 + 5 + 5 * 20 + 20, "{} frames", report.frames.len());
     assert!(report.frames.is_sorted_by(|a, b| a.time < b.time));
-    assert_eq!((report.coverage.frames, report.coverage.interval), (1660, Some(0.5)));
+    assert_eq!((report.coverage.frames, report.coverage.interval), (700, Some(0.5)));
     assert_eq!(report.evidence[0].track, 0, "the most telling faces stay");
     let Reason::DecidedByTrack { track: 0, .. } = report.reasons[0] else { panic!("{:?}", report.reasons) };
 }

@@ -67,8 +67,10 @@ fn a_manifest_is_measured_into_text_json_and_a_page_with_figures() {
     for figure in ["videos-roc.png", "videos-roc.svg", "faces-reliability.png", "faces-scores.svg"] {
         assert!(at("out-figures").join(figure).is_file(), "{figure}");
     }
-    assert_eq!(evaluate(&flags).stdout, done.stdout, "the same seed gives the same intervals");
-    assert_ne!(evaluate(&[&flags[..], &["--seed", "1"]].concat()).stdout, done.stdout);
+    let plain = &flags[..flags.len() - 1];
+    let first = evaluate(plain).stdout;
+    assert_eq!(evaluate(plain).stdout, first, "the same seed gives the same intervals");
+    assert_ne!(evaluate(&[plain, &["--seed", "1"]].concat()).stdout, first);
 }
 
 #[test]

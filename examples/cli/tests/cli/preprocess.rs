@@ -89,7 +89,7 @@ fn a_benchmark_whose_list_puts_everything_into_the_test_split_is_prepared() {
 #[test]
 fn a_run_that_is_killed_or_interrupted_is_continued_to_the_same_end() {
     let bench = Bench::new();
-    let many = ["--max-frames", "40", "--workers", "1"];
+    let many = ["--max-frames", "24", "--workers", "1"];
     assert_eq!(run("preprocess", &bench.arguments("whole", &many)).code, Some(0));
     for (signal, code) in [("-KILL", None), ("-INT", Some(130)), ("-TERM", Some(130))] {
         let output = bench.path(signal);

@@ -32,7 +32,7 @@ async fn reports_outlive_the_process() {
 async fn a_stopped_server_queues_unfinished_analyses_again_and_runs_them_after_the_next_start() {
     let clips = Clips::new();
     let server = Server::start(&["--workers", "1", "--shutdown-grace", "50ms"]);
-    let running = server.submit("?frames=300", &clips.long()).await["id"].as_str().unwrap().to_owned();
+    let running = server.submit("?frames=100", &clips.long()).await["id"].as_str().unwrap().to_owned();
     server.until(&running, "running").await;
     let waiting = server.submit("?frames=2", &clips.faceless()).await["id"].as_str().unwrap().to_owned();
     let watching = server.get(&format!("/v1/analyses/{running}/events")).send().await.unwrap();
@@ -145,7 +145,7 @@ async fn the_oldest_reports_are_removed_when_the_database_is_too_large() {
     let server = Server::start(&[]);
     let mut ids = Vec::new();
     for _ in 0..3 {
-        let id = server.submit("?frames=60", &portraits()).await["id"].as_str().unwrap().to_owned();
+        let id = server.submit("?frames=24", &portraits()).await["id"].as_str().unwrap().to_owned();
         server.finished(&id).await;
         ids.push(id);
     }
@@ -178,7 +178,7 @@ async fn stored_data_is_readable_by_its_owner_only_and_removed_data_leaves_the_d
     std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let server = Server::start_on(Arc::clone(&data), &[], &[]);
     let database = data.path().join("deepsight.sqlite");
-    let id = server.submit("?frames=60", &portraits()).await["id"].as_str().unwrap().to_owned();
+    let id = server.submit("?frames=12", &portraits()).await["id"].as_str().unwrap().to_owned();
     server.finished(&id).await;
     for file in std::fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().path()) {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
