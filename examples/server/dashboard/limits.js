@@ -2,7 +2,7 @@
 
 import { bytes, clock, span } from './format.js';
 
-const NAMES = /\.(mp4|m4v|avi|mov|mkv|webm|jpe?g|png|webp)$/i;
+const NAMES = /\.(mp4|m4v|avi|mov|mkv|webm|jpe?g|png|webp|hei[cf]|avif)$/i;
 
 let limits = { max_upload_bytes: Infinity, max_duration_seconds: Infinity };
 

@@ -61,7 +61,7 @@ export class Problem extends Error {
         const most = this.limit ? `, of at most ${bytes(this.limit)}` : '';
         return `Choose a smaller file${most}: a shorter clip, or one with a lower resolution.`;
       }
-      case 415: return 'Choose a video in MP4, AVI, MOV, MKV or WebM, or a picture in JPEG, PNG or WebP.';
+      case 415: return 'Choose a video in MP4, AVI, MOV, MKV or WebM, or a picture in JPEG, PNG, WebP, HEIC or AVIF.';
       case 422: return 'Check that the file plays in another program, and convert or shorten it if necessary.';
       case 429: return `The server is busy. ${again}`;
       case 503: return `The server has too much work at the moment, or is restarting. ${again}`;

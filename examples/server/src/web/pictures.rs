@@ -219,12 +219,14 @@ impl Drop for CancelOnDrop {
     responses(
         (status = 200, description = "The video", content(
             (Bytes = "video/mp4"), (Bytes = "video/webm"), (Bytes = "video/x-msvideo"), (Bytes = "video/ogg"),
-            (Bytes = "image/jpeg"), (Bytes = "image/png"), (Bytes = "image/webp"),
+            (Bytes = "image/jpeg"), (Bytes = "image/png"), (Bytes = "image/webp"), (Bytes = "image/heic"),
+            (Bytes = "image/avif"),
             (Bytes = "application/octet-stream"),
         )),
         (status = 206, description = "A part of it", content(
             (Bytes = "video/mp4"), (Bytes = "video/webm"), (Bytes = "video/x-msvideo"), (Bytes = "video/ogg"),
-            (Bytes = "image/jpeg"), (Bytes = "image/png"), (Bytes = "image/webp"),
+            (Bytes = "image/jpeg"), (Bytes = "image/png"), (Bytes = "image/webp"), (Bytes = "image/heic"),
+            (Bytes = "image/avif"),
             (Bytes = "application/octet-stream"),
         )),
         (status = 416, description = "The range is outside the file", body = Problem,
@@ -264,8 +266,12 @@ fn container(path: &std::path::Path) -> &'static str {
     let mut start = [0; 12];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start));
     match (read.unwrap_or(0), &start) {
-        // MP4 and QuickTime: browsers play QuickTime under this type only.
-        (12, [_, _, _, _, b'f', b't', b'y', b'p', ..]) => "video/mp4",
+        (12, [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..]) => match brand {
+            b"avif" | b"avis" => "image/avif",
+            b"heic" | b"heix" | b"heim" | b"heis" | b"mif1" => "image/heic",
+            // MP4 and QuickTime: browsers play QuickTime under this type only.
+            _ => "video/mp4",
+        },
         // WebM and Matroska: Matroska is a superset of WebM, and browsers try it under this type.
         (12, [0x1a, 0x45, 0xdf, 0xa3, ..]) => "video/webm",
         (12, [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P']) => "image/webp",

@@ -42,6 +42,23 @@ async fn a_still_picture_is_stored_with_its_frame_and_its_file() {
 }
 
 #[tokio::test]
+async fn a_photograph_of_a_phone_is_analyzed_and_kept_as_it_is() {
+    let (server, clips) = (Server::start(&[]), Clips::new());
+    let heic = include_bytes!("../../../../deepsight-video/tests/pictures/tiles.heic");
+    let id = server.submit("", &clips.write("IMG_0001.HEIC", heic)).await["id"].as_str().unwrap().to_owned();
+    let analysis = server.finished(&id).await;
+    let input = &analysis["report"]["input"];
+    assert_eq!((&analysis["status"], &input["container"]), (&"done".into(), &"heic".into()));
+    assert_eq!((&input["width"], &input["height"]), (&120.into(), &160.into()));
+    let file = server.get(&format!("/v1/analyses/{id}/video")).send().await.unwrap();
+    assert_eq!(file.headers()["content-type"], "image/heic");
+    assert_eq!(file.bytes().await.unwrap(), heic[..]);
+    // Browsers that cannot show the file show the analyzed picture.
+    let frame = server.get(&format!("/v1/analyses/{id}/frames/0")).send().await.unwrap();
+    assert_eq!((frame.status().as_u16(), &frame.headers()["content-type"]), (200, &"image/jpeg".parse().unwrap()));
+}
+
+#[tokio::test]
 async fn the_limits_of_videos_hold_for_pictures() {
     let (server, clips) = (Server::start(&["--max-pixels", "1000"]), Clips::new());
     let picture = clips.write("portrait.png", &portrait());
