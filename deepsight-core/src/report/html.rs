@@ -82,7 +82,7 @@ impl Report {
              <p class=\"note\">{}</p><ul class=\"reasons\">{reasons}</ul></header>",
             escape_html(path),
             self.verdict,
-            looked_at(&self.coverage),
+            looked_at(self),
         )
     }
 

@@ -42,14 +42,17 @@ pub(super) fn maybe(probability: Option<f32>) -> String {
 }
 
 /// Returns how much of the clip was seen, and how densely, as text.
-pub(super) fn looked_at(coverage: &Coverage) -> String {
-    let Coverage { seen, duration, share, .. } = *coverage;
+pub(super) fn looked_at(report: &Report) -> String {
+    if report.is_of_still_picture() {
+        return "1 picture".into();
+    }
+    let Coverage { seen, duration, share, .. } = report.coverage;
     let part = match (duration, share) {
         // Rounded down, so that 99.9 % is not shown as all.
         (Some(duration), Some(share)) => format!("{:.0} % of {} seen", (share * 100.0).floor(), seconds(duration)),
         _ => format!("{} seen, of an unknown length", seconds(seen)),
     };
-    format!("{part}: {}", coverage.density())
+    format!("{part}: {}", report.coverage.density())
 }
 
 /// Returns the stage and the message of an error as text.

@@ -11,7 +11,8 @@ pub(crate) fn table(report: &Report, verbose: bool) -> String {
     let mut text = format!("{path}\n");
     let probability = report.fake_probability.map_or("no fake probability".into(), |p| format!("{} fake", percent(p)));
     let _ = writeln!(text, "{}  {probability}", report.verdict);
-    let _ = writeln!(text, "  {}", seen(&report.coverage));
+    let is_still = report.is_of_still_picture();
+    let _ = writeln!(text, "  {}", if is_still { "1 picture".into() } else { seen(&report.coverage) });
     for reason in &report.reasons {
         let _ = writeln!(text, "  {reason}");
     }
@@ -21,7 +22,6 @@ pub(crate) fn table(report: &Report, verbose: bool) -> String {
             "{:>8}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}{:>9}",
             "person", "faces", "from", "to", "fake", "highest", "size", "detail"
         );
-        let is_still = report.is_of_still_picture();
         report.tracks.iter().for_each(|track| row(&mut text, track, is_still));
     }
     if let Some(ensemble) = &report.ensemble {

@@ -115,7 +115,7 @@ impl ReportPdf<'_> {
         composer.heading("Reasons");
         composer.bullets(report.reasons.iter().map(ToString::to_string));
         composer.heading("What was examined");
-        let examined = if self.is_picture() { "1 picture".into() } else { looked_at(&report.coverage) };
+        let examined = looked_at(report);
         composer.text(&examined, BODY);
         composer.text("Only the faces in the picture were examined; see Limits.", BODY);
     }

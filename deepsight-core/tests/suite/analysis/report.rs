@@ -144,6 +144,12 @@ fn a_page_without_faces_has_no_chart_and_no_probability() {
 }
 
 #[test]
+fn the_page_of_a_picture_names_no_length() {
+    let page = report(1, true).of_still_picture().to_html();
+    assert!(page.contains(">1 picture<") && !page.contains("unknown length") && !page.contains(" seen"), "{page}");
+}
+
+#[test]
 fn the_page_of_a_long_clip_stays_small() {
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|number| f32::from(number) / 255.0));
     let analyzer = Analyzer::new(&detector, &classifier).with_config(AnalyzerConfig::new().with_evidence(0));

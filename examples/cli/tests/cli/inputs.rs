@@ -24,6 +24,7 @@ fn a_still_picture_is_judged_by_its_one_frame_and_the_report_says_so() {
     let run = Run::from(program("analyze").arg(&picture).arg("--json").arg(&json).output().unwrap());
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
     assert!(run.stdout.contains("This is a still picture: one look, no time."), "{run:?}");
+    assert!(run.stdout.contains("\n  1 picture\n") && !run.stdout.contains(" s seen"), "{run:?}");
     // The row of the person has no times.
     assert!(run.stdout.lines().any(|line| line.split_whitespace().take(4).eq(["1", "1", "-", "-"])), "{run:?}");
 
