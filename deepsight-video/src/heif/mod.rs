@@ -27,6 +27,7 @@ use crate::{
     orientation::Orientation,
     picture::{PLAUSIBLE, plausible, square},
     process::{Ending, Process},
+    still::turned,
     tone_map::{Colors, ToneMap},
     video::unreadable,
 };
@@ -273,10 +274,7 @@ impl Transform {
     fn apply(self, picture: DynamicImage) -> DynamicImage {
         match self {
             Self::Crop { x, y, width, height } => picture.crop_imm(x, y, width, height),
-            Self::Turn(1) => picture.rotate90(),
-            Self::Turn(2) => picture.rotate180(),
-            Self::Turn(3) => picture.rotate270(),
-            Self::Turn(_) => picture,
+            Self::Turn(quarters) => turned(picture, quarters),
             Self::MirrorLeftRight => picture.fliph(),
             Self::MirrorTopBottom => picture.flipv(),
         }
