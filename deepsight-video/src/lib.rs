@@ -3,6 +3,7 @@
 
 mod animation;
 mod answer;
+mod avi;
 mod boxes;
 mod byte_queue;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use deepsight_core::{CancelToken, Fact};
 use crate::{
     DecodeLimits, DecodeOptions, Limit, VideoError,
     answer::{self, Answer, Unread},
+    avi,
     boxes::Boxes,
     byte_queue::ByteQueue,
     cure::{self, refused_decoder},
@@ -23,7 +24,7 @@ use crate::{
     scan::{Clock, HELD_BACK, Packets, Scan, Stamp, microseconds},
     tone_map::Colors,
     transport,
-    units::{begins, first_of_each, units_of},
+    units::{Packing, begins, first_of_each, units_of},
     vp8,
 };
 
@@ -234,6 +235,9 @@ impl Prober<'_> {
             packets.keep_shown(header.stream, &shown);
             header.packets_are_frames = true;
         }
+        if header.container == "avi" {
+            self.learn_times(&mut header, &mut packets)?;
+        }
         let track = if header.container == "mpegts" { self.whole_track(&mut header, &mut packets)? } else { None };
         let clock = Clock::of(&header.container);
         let readable = header.is_read_to_the_end().then(|| packets.end_in_file() as f64 / bytes.max(1) as f64);
@@ -395,6 +399,40 @@ impl Prober<'_> {
         Ok(is_known.then_some(shown))
     }
 
+    /// Learns when the frames of an AVI file are shown, if its packets do not state it.
+    fn learn_times(&self, header: &mut Header, packets: &mut Packets) -> Result<(), VideoError> {
+        let stamps = packets.stamps(header.stream);
+        if stamps.iter().all(|stamp| stamp.presentation.is_some()) {
+            return Ok(());
+        }
+        let interval = format!("%+#{}", avi::DECODED);
+        let mut decoded = Vec::new();
+        let read = self.frames(header, &["-read_intervals", &interval], &mut |line| {
+            let time = microseconds(value(line, "best_effort_timestamp_time"));
+            decoded.push((time, value(line, "key_frame") == Some("1")));
+            true
+        });
+        let is_read = is_complete(read)?;
+        if let Some(times) = avi::presentation(&header.codec, stamps, &decoded).filter(|_| is_read) {
+            let is_certain = match header.codec.as_str() {
+                "h264" => self.are_held_back_alike(header, stamps).unwrap_or(false),
+                _ => true,
+            };
+            packets.show_at(header.stream, &times, is_certain);
+            // It counts from the first packet.
+            header.start = None;
+        }
+        Ok(())
+    }
+
+    fn are_held_back_alike(&self, header: &Header, stamps: &[Stamp]) -> Option<bool> {
+        let keys = stamps.iter().filter(|stamp| stamp.key).map(|stamp| stamp.place);
+        let keys = keys.collect::<Option<Vec<_>>>()?;
+        let differ = first_of_each(self.path, &header.codec, header.packing(), &keys)?;
+        let units = units_of(&mut File::open(self.path).ok()?, header.packing(), *keys.first()?).ok()??;
+        Some(differ.len() == 1 && avi::is_always_held_back_alike(&units))
+    }
+
     /// Decodes key frames of a stream whose size may change without a header that states it. Returns none if all are
     /// alike.
     fn survey(&self, header: &Header, scan: &Scan, boxes: Option<&Boxes>) -> Result<Vec<KeyFrame>, VideoError> {
@@ -405,7 +443,7 @@ impl Prober<'_> {
         // Most streams of H.264 and HEVC have their parameters in the container, or repeat the same ones.
         let elsewhere = boxes.is_some_and(|boxes| boxes.several_entries);
         let places: Option<Vec<_>> = keys.iter().map(|key| key.place).filter(|_| !elsewhere).collect();
-        let differ = places.and_then(|places| first_of_each(self.path, &header.codec, header.track.as_ref(), &places));
+        let differ = places.and_then(|places| first_of_each(self.path, &header.codec, header.packing(), &places));
         let looked_at: Vec<usize> = match differ {
             Some(differ) if differ.len() < 2 => return Ok(Vec::new()),
             Some(differ) => differ,
@@ -417,9 +455,12 @@ impl Prober<'_> {
             let at = |time: i64| ffmpeg::seconds(time) + "%+#1";
             times.into_iter().map(at).collect::<Vec<_>>().join(",")
         });
-        let only = intervals.as_deref().map(|intervals| ["-read_intervals", intervals]);
+        let mut only = vec!["-skip_frame", "nokey"];
+        if let Some(intervals) = &intervals {
+            only.extend(["-read_intervals", intervals]);
+        }
         let mut found = Vec::new();
-        let read = self.frames(header, only.as_ref().map_or(&[], |only| only), &mut |line| {
+        let read = self.frames(header, &only, &mut |line| {
             found.extend(key_frame(line).filter(|kind| !found.contains(kind)));
             found.len() < MOST_KINDS
         });
@@ -427,14 +468,11 @@ impl Prober<'_> {
         Ok(found)
     }
 
-    /// Decodes frames of a stream, without intervals all of it, with them only key frames. Calls `on_frame` with each
-    /// line about a frame, until that returns `false`, which is an error: there are too many.
+    /// Decodes a stream, or what the options in `only` leave of it. Calls `on_frame` with each line about a frame, until
+    /// that returns `false`, which is an error: there are too many.
     fn frames(&self, header: &Header, only: &[&str], on_frame: &mut dyn FnMut(&str) -> bool) -> Result<(), VideoError> {
         let (threads, stream) = (self.limits.threads().to_string(), header.stream.to_string());
         let mut show = vec!["-threads", &threads, "-select_streams", &stream];
-        if header.packets_are_frames {
-            show.extend(["-skip_frame", "nokey"]);
-        }
         show.extend(only);
         show.extend(["-show_entries", FRAMES, "-of", "compact"]);
         let from = Address::File(self.path);
@@ -508,7 +546,7 @@ fn whole_track(path: &Path, header: &Header, stamps: &[Stamp]) -> Option<WholeTr
     let keys: Vec<_> = packets.iter().zip(stamps).filter(|(_, stamp)| stamp.key).map(|(packet, _)| packet.1).collect();
     let mut fields = transport::CodedFields::of(&header.codec);
     let track = transport::Track::of_whole(path, header.pid?, &keys, |picture| fields.is_frame(picture)).ok()??;
-    let units = units_of(&mut File::open(path).ok()?, Some(&track), key.place?).ok()??;
+    let units = units_of(&mut File::open(path).ok()?, Packing::Transport(&track), key.place?).ok()??;
     let begins = stamps.first()?.key && begins(&units) && packets.iter().all(|packet| packet.0 >= first.0);
     let fields = match fields.are_allowed() {
         Some(allowed) => allowed,
@@ -565,6 +603,15 @@ impl Header {
     fn states_lengths(&self) -> bool {
         let container = self.container.split(',').next().unwrap_or_default();
         (container == "mov" && !self.fragments) || ["gif", "apng"].contains(&container)
+    }
+
+    /// Returns how the units of H.264 and HEVC lie in the packets.
+    pub(crate) fn packing(&self) -> Packing<'_> {
+        match &self.track {
+            Some(track) => Packing::Transport(track),
+            None if self.container == "avi" => Packing::Chunks,
+            None => Packing::Lengths,
+        }
     }
 
     /// Returns whether packets fill the file up to its end, so that a reader whose last packet is far from there gave
@@ -804,7 +851,7 @@ pub(crate) fn look_at_index(path: &Path, bytes: u64, boxes: &Boxes, limits: &Dec
     let scan = packets.finish(header.stream, header.tick, Clock::of(&header.container));
     let places: Option<Vec<_>> = scan.key_packets.iter().map(|key| key.place).collect();
     // Decides only which key frames ffprobe decodes.
-    let _ = first_of_each(path, &header.codec, None, &places?);
+    let _ = first_of_each(path, &header.codec, Packing::Lengths, &places?);
     (scan.frames <= limits.max_frames).then_some(Probed { header, scan, key_frames: Vec::new(), facts: Vec::new() })
 }
 

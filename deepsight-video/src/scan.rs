@@ -21,7 +21,7 @@ pub(crate) struct Scan {
     pub(crate) step: i64,
     /// Whether the file has packets that are decoded but not shown.
     pub(crate) hidden: bool,
-    /// Whether some packets state no presentation time, so that only a decoder knows it.
+    /// Whether only a decoder knows when some frames are shown.
     pub(crate) unstamped: bool,
     /// Packets of key frames, in the order of the file.
     pub(crate) key_packets: Vec<KeyPacket>,
@@ -152,6 +152,8 @@ struct StreamPackets {
     stamps: Vec<Stamp>,
     key_packets: Vec<KeyPacket>,
     hidden: bool,
+    /// Whether a decoder may find other times than those of the packets.
+    uncertain: bool,
     /// The value of [`Packets::skips`] at the last packet.
     skips: u64,
 }
@@ -273,6 +275,15 @@ impl Packets {
         }
     }
 
+    /// Sets the times at which the packets of a stream are shown, in the order of the file, and whether a decoder finds
+    /// the same ones in any case.
+    pub(crate) fn show_at(&mut self, stream: u32, times: &[i64], certain: bool) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.uncertain = !certain;
+            stream.stamps.iter_mut().zip(times).for_each(|(stamp, &time)| stamp.presentation = Some(time));
+        }
+    }
+
     /// Returns the end of the last packet in the file, in bytes.
     pub(crate) fn end_in_file(&self) -> u64 {
         self.end_in_file
@@ -285,7 +296,8 @@ impl Packets {
 
     /// Returns the measurements of `stream`, whose container's clock has ticks of `tick` seconds.
     pub(crate) fn finish(mut self, stream: u32, tick: f64, clock: Clock) -> Scan {
-        let StreamPackets { stamps, key_packets, hidden, .. } = self.streams.remove(&stream).unwrap_or_default();
+        let StreamPackets { stamps, key_packets, hidden, uncertain, .. } =
+            self.streams.remove(&stream).unwrap_or_default();
         let stored: Option<Vec<_>> = stamps.iter().map(Stamp::stored).collect();
         let timed = in_order(&stamps, clock);
         let distances = Distances::of(&timed, clock);
@@ -301,7 +313,7 @@ impl Packets {
             step: distances.usual,
             hidden,
             key_packets,
-            unstamped: stamps.iter().any(|stamp| stamp.presentation.is_none()),
+            unstamped: uncertain || stamps.iter().any(|stamp| stamp.presentation.is_none()),
             stored: stored.unwrap_or_default(),
             gaps: gaps(&shown, &timed, distances.usual, clock),
             readable: None,

@@ -23,6 +23,17 @@ impl Place {
     }
 }
 
+/// How the units of H.264 and HEVC lie in the packets of a container.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Packing<'a> {
+    /// Each begins with its length, as in MP4, Matroska and FLV.
+    Lengths,
+    /// Each begins with a start code, in a chunk of an AVI file.
+    Chunks,
+    /// Each begins with a start code, in packets of a transport stream.
+    Transport(&'a transport::Track),
+}
+
 /// Bytes between the position that ffmpeg gives for a packet and the packet's data: none in MP4, the head of a block in
 /// Matroska (for up to 126 tracks, or more), that of a tag in FLV.
 const HEADS: [u64; 4] = [0, 4, 5, 16];
@@ -36,19 +47,13 @@ const MAX_DIFFERENT: usize = 64;
 /// Most units in a packet.
 const MAX_UNITS: usize = 256;
 
-/// Bytes at the beginning of a picture in a transport stream in which its units are searched. The rest is a part of the
-/// picture itself.
+/// Bytes at the beginning of a picture in which start codes are searched. The rest is a part of the picture itself.
 const BEGINNING: usize = 1 << 16;
 
 /// Returns the positions of the packets whose parameter sets differ from those of all earlier packets, including the
-/// first packet. Packets without parameter sets, as in most files, are all equal. `track` has the packets of a
-/// transport stream. Returns `None` if the parameter sets cannot be read.
-pub(crate) fn first_of_each(
-    path: &Path,
-    codec: &str,
-    track: Option<&transport::Track>,
-    packets: &[Place],
-) -> Option<Vec<usize>> {
+/// first packet. Packets without parameter sets, as in most files, are all equal. Returns `None` if the parameter sets
+/// cannot be read.
+pub(crate) fn first_of_each(path: &Path, codec: &str, packing: Packing<'_>, packets: &[Place]) -> Option<Vec<usize>> {
     let is_set: fn(u8) -> bool = match codec {
         "h264" => |head| head & 0x1f == 7,
         "hevc" => |head| head >> 1 & 0x3f == 33,
@@ -61,7 +66,7 @@ pub(crate) fn first_of_each(
     for (n, &packet) in packets.iter().enumerate() {
         let sets = match codec {
             "vp8" => vec![vp8::size_of(&mut file, packet).ok()??.to_vec()],
-            _ => sets_of(&mut file, track, packet, is_set).ok()??,
+            _ => sets_of(&mut file, packing, packet, is_set).ok()??,
         };
         if !seen.contains(&sets) {
             if seen.len() == MAX_DIFFERENT {
@@ -77,11 +82,11 @@ pub(crate) fn first_of_each(
 /// Returns the parameter sets in a packet, or `None` if it has no units.
 fn sets_of(
     file: &mut File,
-    track: Option<&transport::Track>,
+    packing: Packing<'_>,
     packet: Place,
     is_set: fn(u8) -> bool,
 ) -> io::Result<Option<Vec<Vec<u8>>>> {
-    let Some(units) = units_of(file, track, packet)? else { return Ok(None) };
+    let Some(units) = units_of(file, packing, packet)? else { return Ok(None) };
     let sets = units.iter().filter(|unit| is_set(unit.head)).map(|unit| unit.read(file, MAX_SET));
     sets.collect::<io::Result<_>>().map(Some)
 }
@@ -121,24 +126,31 @@ impl Unit {
     }
 }
 
-/// Returns the units of a packet: in the `track` of a transport stream those at its beginning, in other containers all,
-/// or `None` if it is not a sequence of units that begin with their length.
-pub(crate) fn units_of(
-    file: &mut File,
-    track: Option<&transport::Track>,
-    packet: Place,
-) -> io::Result<Option<Vec<Unit>>> {
-    if let Some(track) = track {
-        let picture = track.picture(file, packet.position, BEGINNING)?;
-        return Ok(picture.map(|picture| after_start_codes(&picture)));
-    }
-    for head in HEADS {
-        let units = walk(file, Place { position: packet.position.saturating_add(head), ..packet })?;
-        if units.is_some() {
-            return Ok(units);
+/// Returns the units of a packet: those at its beginning where start codes come before them, otherwise all. Returns
+/// `None` if there are none of this packing.
+pub(crate) fn units_of(file: &mut File, packing: Packing<'_>, packet: Place) -> io::Result<Option<Vec<Unit>>> {
+    let picture = match packing {
+        Packing::Lengths => {
+            for head in HEADS {
+                let units = walk(file, Place { position: packet.position.saturating_add(head), ..packet })?;
+                if units.is_some() {
+                    return Ok(units);
+                }
+            }
+            None
         }
-    }
-    Ok(None)
+        Packing::Chunks => chunk(file, packet)?,
+        Packing::Transport(track) => track.picture(file, packet.position, BEGINNING)?,
+    };
+    Ok(picture.map(|picture| after_start_codes(&picture)))
+}
+
+/// Reads the beginning of a chunk of an AVI file. Returns `None` if no start code is there.
+fn chunk(file: &mut File, packet: Place) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(packet.position))?;
+    file.take(packet.size.min(BEGINNING as u64)).read_to_end(&mut bytes)?;
+    Ok((bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1])).then_some(bytes))
 }
 
 /// Returns the units in a byte stream (ITU-T H.264, annex B).
@@ -307,7 +319,7 @@ mod tests {
             bytes.extend([head, packet].concat());
         }
         std::fs::write(&path, bytes).unwrap();
-        first_of_each(&path, codec, None, &places)
+        first_of_each(&path, codec, Packing::Lengths, &places)
     }
 
     #[test]
@@ -364,9 +376,17 @@ mod tests {
         for bad in [&b"\0\0\0\x01\x67 sizes"[..], b"\0\0\0\0", b"\xff\xff\xff\xff\x67", &[0; 40], &plain[..6]] {
             assert_eq!(look("h264", b"", &[bad.to_vec(), plain.clone()]), None, "{bad:?}");
         }
-        assert_eq!(first_of_each(Path::new("/no/such/file"), "h264", None, &[Place { position: 0, size: 9 }]), None);
         assert_eq!(
-            first_of_each(Path::new("Cargo.toml"), "h264", None, &[Place { position: u64::MAX - 3, size: 9 }]),
+            first_of_each(Path::new("/no/such/file"), "h264", Packing::Lengths, &[Place { position: 0, size: 9 }]),
+            None
+        );
+        assert_eq!(
+            first_of_each(
+                Path::new("Cargo.toml"),
+                "h264",
+                Packing::Lengths,
+                &[Place { position: u64::MAX - 3, size: 9 }]
+            ),
             None
         );
     }

@@ -3,8 +3,7 @@ use std::{fs::File, io, path::Path};
 use crate::{
     probe::Header,
     scan::KeyPacket,
-    transport,
-    units::{Unit, kind_of_hevc, recovers_h264, resets_h264, units_of},
+    units::{Packing, Unit, kind_of_hevc, recovers_h264, resets_h264, units_of},
 };
 
 /// The effect of decoding that begins at a key frame.
@@ -33,15 +32,14 @@ pub(crate) struct Entries<'a> {
     /// Packets of the key frames in order of presentation.
     packets: Vec<KeyPacket>,
     file: Option<File>,
-    /// The packets of a transport stream.
-    track: Option<&'a transport::Track>,
+    packing: Packing<'a>,
 }
 
 impl<'a> Entries<'a> {
     pub(crate) fn new(path: &Path, header: &'a Header, packets: &[KeyPacket]) -> Self {
         let mut packets = packets.to_vec();
         packets.sort_by_key(|packet| packet.raw);
-        Self { codec: &header.codec, packets, file: File::open(path).ok(), track: header.track.as_ref() }
+        Self { codec: &header.codec, packets, file: File::open(path).ok(), packing: header.packing() }
     }
 
     /// Returns whether key frames of `codec` can be entries.
@@ -54,6 +52,10 @@ impl<'a> Entries<'a> {
         match self.codec {
             codec if CLEAN.contains(&codec) => Entry::Clean,
             codec if RECOVERING.contains(&codec) => Entry::Recovers,
+            // The frames of an AVI file that are shown before a key frame are known only where it resets the decoder.
+            "h264" if matches!(self.packing, Packing::Chunks) => {
+                self.look(key, |_, units| Ok(if resets_h264(units) { Entry::Clean } else { Entry::Unknown }))
+            }
             "h264" => self.look(key, h264),
             "hevc" => self.look(key, |_, units| Ok(hevc(units))),
             _ => Entry::Unknown,
@@ -64,7 +66,7 @@ impl<'a> Entries<'a> {
         let (Some(place), Some(file)) = (self.packets.get(key).and_then(|packet| packet.place), &mut self.file) else {
             return Entry::Unknown;
         };
-        match units_of(file, self.track, place) {
+        match units_of(file, self.packing, place) {
             Ok(Some(units)) => kind(file, &units).unwrap_or(Entry::Unknown),
             _ => Entry::Unknown,
         }

@@ -177,8 +177,7 @@ fn picked(plan: &Plan, shown: &[Shown], shift: i64, cap: u64) -> Vec<usize> {
     wanted.map(|(place, _)| place).take(usize::try_from(cap).unwrap_or(usize::MAX)).collect()
 }
 
-/// Returns whether ffmpeg can seek to the key frame before a time. AVI states the times at which packets are decoded,
-/// which are those of its pictures only if none is stored out of order.
+/// Returns whether ffmpeg can seek to the key frame before a time.
 pub(crate) fn allows_seeks(video: &Video) -> bool {
     let container = video.header.container.split(',').next().unwrap_or_default();
     let is_known = match container {
@@ -186,18 +185,18 @@ pub(crate) fn allows_seeks(video: &Video) -> bool {
         "mpegts" => video.header.track.is_some(),
         _ => CONTAINERS.contains(&container),
     };
-    is_known && !video.header.reconfigured
+    // Where there are several videos, a seek may lead to a key frame of another one.
+    is_known && !video.header.reconfigured && video.info.video_streams == 1
 }
 
 /// Returns whether times identify frames, and each picture depends on its own stretch alone.
 fn is_regular(video: &Video) -> bool {
-    let Video { header, scan, picture, options, info, .. } = video;
+    let Video { header, scan, picture, options, .. } = video;
     let shown = &scan.shown;
     let start_is_known = scan.hidden || shown.first().is_some_and(|frame| frame.key);
     let distinct = |pair: &[Shown]| pair[1].time.saturating_sub(pair[0].time) > 4 * ROUNDING;
     options.hwaccel.is_none()
         && Entries::exist_in(&header.codec)
-        && info.video_streams == 1
         && picture.is_uniform()
         && !scan.jumps
         && start_is_known

@@ -129,7 +129,8 @@ impl Run {
     }
 }
 
-/// ffmpeg seeks earlier by this many microseconds in containers that are sorted by decoding time.
+/// ffmpeg seeks earlier by this many microseconds in containers that are sorted by decoding time, if frames are stored
+/// out of their order.
 const FFMPEG_SEEKS_EARLIER: i64 = 3_000_000 / 23 + 1;
 
 /// Returns the time to seek to, which must lead to the first frame of a stretch or an earlier key frame. Returns `None`
@@ -139,16 +140,24 @@ fn target(video: &Video, stretch: &Stretch, keys: &[usize]) -> Option<i64> {
     let first = scan.shown.get(stretch.first).filter(|_| stretch.first > 0)?;
     let next = keys.get(keys.partition_point(|&key| key <= stretch.first)).and_then(|&key| scan.shown.get(key));
     let room = next.map_or(i64::MAX, |next| next.raw.saturating_sub(first.raw) / 2);
-    // The time of the frame itself, rounded down, could lead to the key frame before it. In AVI it is rounded to the
-    // nearest one.
+    // The time of the frame itself, rounded down, could lead to the key frame before it.
     let later = match video.header.container.split(',').next() {
         Some("matroska") => FFMPEG_SEEKS_EARLIER.saturating_add(scan.step / 2).min(room),
-        Some("avi") => 0,
+        // The time is that of decoding, and it is rounded to the nearest one.
+        Some("avi") => match first.raw - read_at(scan, keys, stretch.first)? {
+            0 => 0,
+            held_back => FFMPEG_SEEKS_EARLIER - held_back,
+        },
         // The seek leads to any packet that is decoded before this time, and packets are decoded before they are shown.
         Some("mpegts") => -shown_later(scan),
         _ => (scan.step / 2).min(room),
     };
     Some(first.raw.saturating_add(later)).filter(|&time| time > 0)
+}
+
+/// Returns the time that a key frame's packet states, which is that of decoding unless it states when it is shown.
+fn read_at(scan: &Scan, keys: &[usize], frame: usize) -> Option<i64> {
+    scan.key_packets.get(keys.partition_point(|&key| key < frame))?.raw
 }
 
 /// Returns the most microseconds between the decoding of a packet of a transport stream and its being shown.

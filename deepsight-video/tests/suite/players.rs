@@ -258,20 +258,22 @@ fn a_picture_that_grows_is_not_shrunk_to_its_first_size() {
     let words = "-f lavfi -i testsrc=s=64x36:r=10:d=8 -c:v libx264 -bf 0 -g 1 -pix_fmt yuv420p";
     let many = std::fs::read(clips.make("many.h264", words)).unwrap();
     clips.write("parts.h264", &[many.clone(), std::fs::read(clips.path("part2.h264")).unwrap(), many].concat());
-    let video = open(clips.make("middle.mkv", "-r 10 -i parts.h264 -c copy"));
-    assert_eq!((video.info().width, video.info().height, video.info().frame_count), (320, 180, 170));
+    for name in ["middle.mkv", "middle.avi"] {
+        let video = open(clips.make(name, "-r 10 -i parts.h264 -c copy"));
+        assert_eq!((video.info().width, video.info().height, video.info().frame_count), (320, 180, 170), "{name}");
+    }
 }
 
 #[test]
 fn a_size_that_nobody_looked_at_is_fitted_without_harm() {
     let clips = Clips::new();
     // One large picture among a hundred small key frames.
-    let words = "-f lavfi -i color=white:s=64x36:r=10:d=5 -c:v libx264 -bf 0 -g 1 -pix_fmt yuv420p";
-    let many = std::fs::read(clips.make("many.h264", words)).unwrap();
-    let words = "-f lavfi -i color=white:s=96x160:r=10:d=0.1 -c:v libx264 -bf 0 -g 1 -pix_fmt yuv420p";
-    let one = std::fs::read(clips.make("one.h264", words)).unwrap();
-    clips.write("parts.h264", &[many.clone(), one, many].concat());
-    let video = open(clips.make("hidden.avi", "-r 10 -i parts.h264 -c copy"));
+    let words = "-f lavfi -i color=white:s=64x36:r=25:d=2 -c:v mjpeg -pix_fmt yuvj420p";
+    let many = std::fs::read(clips.make("many.mjpeg", words)).unwrap();
+    let words = "-f lavfi -i color=white:s=96x160:r=25:d=0.04 -c:v mjpeg -pix_fmt yuvj420p";
+    let one = std::fs::read(clips.make("one.mjpeg", words)).unwrap();
+    clips.write("parts.mjpeg", &[many.clone(), one, many].concat());
+    let video = open(clips.make("hidden.avi", "-r 25 -i parts.mjpeg -c copy"));
     assert_eq!((video.info().width, video.info().height), (64, 36));
     let frames = all(&video, Sampling::all());
     assert_eq!(frames.len(), 101);
@@ -518,7 +520,15 @@ fn frames_at_times_are_those_that_are_shown_then() {
 fn a_download_cut_at_a_quarter_says_how_long_it_should_be() {
     let clips = Clips::new();
     let busy = "-f lavfi -i testsrc2=s=160x120:r=10:d=20 -c:v libx264 -g 10 -pix_fmt yuv420p";
-    for (name, extra) in [("cut.mkv", ""), ("cut.mp4", "-movflags +faststart"), ("cut.avi", "-bf 0"), ("cut.flv", "")] {
+    for (name, extra) in [
+        ("cut.mkv", ""),
+        ("cut.mp4", "-movflags +faststart"),
+        ("cut.avi", "-bf 0"),
+        ("between.avi", "-bf 2"),
+        // The file states a number of frames that includes those that were left out.
+        ("uneven.avi", "-vf select='not(eq(mod(n,7),3))' -fps_mode vfr"),
+        ("cut.flv", ""),
+    ] {
         let whole = std::fs::read(clips.make(name, &format!("{busy} {extra}"))).unwrap();
         assert_eq!(open(clips.path(name)).info().declared_duration, None, "{name}");
         let info = open(clips.write(name, &whole[..whole.len() * 26 / 100])).info().clone();

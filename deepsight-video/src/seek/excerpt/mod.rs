@@ -50,6 +50,9 @@ enum Content {
 impl Excerpt {
     /// Returns the excerpt with the packets of all stretches, or `None` if there can be none.
     pub(crate) fn of(video: &Video, stretches: &[Stretch]) -> Option<Self> {
+        if !may_exist(video) {
+            return None;
+        }
         let Header { track, container, stream, .. } = &video.header;
         let (content, frames) = if container.starts_with("mov") {
             let (pieces, frames) = mp4::excerpt(video, stretches)?;

@@ -32,7 +32,7 @@ pub(super) fn ranges(video: &Video, stretches: &[Stretch]) -> Option<(Vec<Range<
     for (first, last) in order.parts(stretches)? {
         let key =
             scan.key_packets.iter().filter_map(|key| key.place).find(|key| key.position == stored[first].position);
-        if !begins(&units_of(&mut file, header.track.as_ref(), key?).ok()??) {
+        if !begins(&units_of(&mut file, header.packing(), key?).ok()??) {
             return None;
         }
         let end = stored.get(last + 1).map_or(video.bytes, |next| next.position);
