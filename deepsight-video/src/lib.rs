@@ -3,6 +3,7 @@
 
 mod animation;
 mod answer;
+mod asf;
 mod avi;
 mod boxes;
 mod byte_queue;

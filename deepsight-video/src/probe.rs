@@ -11,7 +11,7 @@ use deepsight_core::{CancelToken, Fact};
 use crate::{
     DecodeLimits, DecodeOptions, Limit, VideoError,
     answer::{self, Answer, Unread},
-    avi,
+    asf, avi,
     boxes::Boxes,
     byte_queue::ByteQueue,
     cure::{self, refused_decoder},
@@ -237,6 +237,9 @@ impl Prober<'_> {
         }
         if header.container == "avi" {
             self.learn_times(&mut header, &mut packets)?;
+        }
+        if header.container == "asf" && header.container_duration.is_none() {
+            header.container_duration = asf::length(self.path).ok().flatten();
         }
         let track = if header.container == "mpegts" { self.whole_track(&mut header, &mut packets)? } else { None };
         let clock = Clock::of(&header.container);

@@ -528,6 +528,7 @@ fn a_download_cut_at_a_quarter_says_how_long_it_should_be() {
         // The file states a number of frames that includes those that were left out.
         ("uneven.avi", "-vf select='not(eq(mod(n,7),3))' -fps_mode vfr"),
         ("cut.flv", ""),
+        ("cut.wmv", "-c:v wmv2"),
     ] {
         let whole = std::fs::read(clips.make(name, &format!("{busy} {extra}"))).unwrap();
         assert_eq!(open(clips.path(name)).info().declared_duration, None, "{name}");
