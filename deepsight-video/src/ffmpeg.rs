@@ -76,6 +76,12 @@ impl DecodeOptions {
         self
     }
 
+    /// Returns these options for a still picture, whose only frame may have more pixels than one of a video.
+    pub(crate) fn of_a_still(&self) -> Self {
+        let limits = self.limits.clone().with_max_pixels(self.limits.max_still_pixels);
+        self.clone().with_limits(limits)
+    }
+
     /// Scales frames down to a longer side of at most `pixels`.
     #[must_use]
     pub fn with_max_side(mut self, pixels: u32) -> Self {

@@ -18,6 +18,9 @@ pub struct DecodeLimits {
     pub max_duration_seconds: u64,
     /// Width times height of one frame, before any downscale. Default 8192 × 4320.
     pub max_pixels: u64,
+    /// Width times height of a still picture, before any downscale. Default 141,557,760, four times as many as of a
+    /// frame of a video: cameras and phones take pictures of 100 megapixels and more.
+    pub max_still_pixels: u64,
     /// Frames in the whole video, sampled or not, because each has to be decoded. Default 216,000, one hour at 60 per
     /// second.
     pub max_frames: u64,
@@ -44,6 +47,7 @@ impl Default for DecodeLimits {
             max_file_bytes: 4 << 30,
             max_duration_seconds: 3600,
             max_pixels: 8192 * 4320,
+            max_still_pixels: 4 * 8192 * 4320,
             max_frames: 216_000,
             max_wait: Duration::from_secs(600),
             max_source_wait: Duration::MAX,
@@ -62,6 +66,7 @@ impl DecodeLimits {
             max_file_bytes: u64::MAX,
             max_duration_seconds: u64::MAX,
             max_pixels: u64::MAX,
+            max_still_pixels: u64::MAX,
             max_frames: u64::MAX,
             max_wait: Duration::MAX,
             max_memory_bytes: u64::MAX,
@@ -88,6 +93,13 @@ impl DecodeLimits {
     #[must_use]
     pub fn with_max_pixels(mut self, pixels: u64) -> Self {
         self.max_pixels = pixels;
+        self
+    }
+
+    /// Sets the largest still picture, as width times height.
+    #[must_use]
+    pub fn with_max_still_pixels(mut self, pixels: u64) -> Self {
+        self.max_still_pixels = pixels;
         self
     }
 
@@ -162,7 +174,7 @@ impl DecodeLimits {
 pub enum Limit {
     /// [`DecodeLimits::max_file_bytes`].
     FileBytes,
-    /// [`DecodeLimits::max_pixels`].
+    /// [`DecodeLimits::max_pixels`], or [`DecodeLimits::max_still_pixels`] for a still picture.
     Pixels,
     /// [`DecodeLimits::max_frames`].
     Frames,

@@ -47,16 +47,16 @@ impl Media {
     /// # Errors
     /// Returns the errors of [`Video::open_with`]. For a picture, these are [`VideoError::Stopped`] if the opening was
     /// cancelled before it began, [`VideoError::Io`] if it cannot be read, [`VideoError::OverLimit`] if its file or its
-    /// number of pixels exceeds the limits of a video, and [`VideoError::NotAVideo`] if it is damaged. Pictures in
+    /// number of pixels exceeds a limit, and [`VideoError::NotAVideo`] if it is damaged. Pictures in
     /// other formats are [`VideoError::NotAllowed`], and so are HEIC and AVIF pictures that are damaged, of an unknown
     /// type, or not decoded by the ffmpeg at hand.
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
         let path = path.as_ref();
         options.check_cancel(path)?;
         match still::recognize(path)? {
-            Some(Kind::Still(format)) => Still::open(path, format, options).map(Self::Still),
+            Some(Kind::Still(format)) => Still::open(path, format, &options.of_a_still()).map(Self::Still),
             Some(Kind::AnimatedWebp) => Animation::open(path, options).map(Self::Animation),
-            Some(Kind::Heif(kind)) => Still::open_heif(path, kind, options).map(Self::Still),
+            Some(Kind::Heif(kind)) => Still::open_heif(path, kind, &options.of_a_still()).map(Self::Still),
             Some(Kind::HeifSequence(kind)) => match Video::open_with(path, options) {
                 Err(
                     VideoError::NotAllowed { reason, .. }

@@ -100,16 +100,18 @@ fn the_orientation_of_exif_data_is_applied() {
 }
 
 #[test]
-fn the_limits_of_videos_hold_before_a_picture_is_decoded() {
+fn limits_hold_before_a_picture_is_decoded() {
     let folder = Folder::new();
     let limited = |limits: DecodeLimits| DecodeOptions::default().with_limits(limits);
     for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
         let content = encoded(format);
-        let pixels = limited(DecodeLimits::default().with_max_pixels(48 * 32 - 1));
+        let pixels = limited(DecodeLimits::default().with_max_still_pixels(48 * 32 - 1));
         let error = folder.open_with(&content, &pixels).unwrap_err();
         assert!(matches!(error, VideoError::OverLimit { limit: Limit::Pixels, value: 1536, max: 1535, .. }), "{error}");
-        let enough = limited(DecodeLimits::default().with_max_pixels(48 * 32));
+        let enough = limited(DecodeLimits::default().with_max_still_pixels(48 * 32));
         assert!(decode(&content, &enough).is_ok());
+        let of_a_frame = limited(DecodeLimits::default().with_max_pixels(1));
+        assert!(decode(&content, &of_a_frame).is_ok(), "a picture may be larger than a frame of a video");
         let bytes = limited(DecodeLimits::default().with_max_file_bytes(content.len() as u64 - 1));
         let error = folder.open_with(&content, &bytes).unwrap_err();
         assert!(matches!(error, VideoError::OverLimit { limit: Limit::FileBytes, .. }), "{error}");
@@ -380,12 +382,12 @@ fn an_avif_is_upright_by_its_rotation_and_mirror() {
 }
 
 #[test]
-fn the_limits_of_videos_hold_for_an_avif_and_a_heic() {
+fn limits_hold_for_an_avif_and_a_heic() {
     let avif = avif(&Clips::new()).map(|avif| (avif, (64, 48)));
     for (content, (width, height)) in avif.into_iter().chain([(CLEAR.to_vec(), (160, 120))]) {
         let of = |limits| decode(&content, &DecodeOptions::default().with_limits(limits)).unwrap_err();
         let pixels = width * height;
-        let error = of(DecodeLimits::default().with_max_pixels(pixels - 1));
+        let error = of(DecodeLimits::default().with_max_still_pixels(pixels - 1));
         assert!(
             matches!(error, VideoError::OverLimit { limit: Limit::Pixels, value, .. } if value == pixels),
             "{error}"
@@ -404,7 +406,7 @@ fn the_limits_of_videos_hold_for_an_avif_and_a_heic() {
         assert!(matches!(error, VideoError::OverLimit { limit: Limit::Pixels, .. }), "{error}");
     }
     // All tiles count, even if the picture that they make is smaller.
-    let limits = DecodeLimits::default().with_max_pixels(160 * 120);
+    let limits = DecodeLimits::default().with_max_still_pixels(160 * 120);
     let error = decode(TILES, &DecodeOptions::default().with_limits(limits)).unwrap_err();
     assert!(matches!(error, VideoError::OverLimit { limit: Limit::Pixels, value: 24_576, .. }), "{error}");
 }

@@ -137,7 +137,7 @@ pub(crate) struct Options {
     /// Longest video, such as 90s, 15m or 2h
     #[arg(long, env = "DEEPSIGHT_MAX_DURATION", value_name = "TIME", default_value = "1h")]
     pub(crate) max_duration: Span,
-    /// Largest frame, in pixels (width times height)
+    /// Largest frame of a video, in pixels (width times height); a still picture may have twice as many
     #[arg(long, env = "DEEPSIGHT_MAX_PIXELS", value_name = "N", default_value_t = 8192 * 4320)]
     pub(crate) max_pixels: u64,
     /// Largest number of pixels of all frames of a video together, because that decides how long decoding takes

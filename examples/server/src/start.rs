@@ -509,6 +509,7 @@ pub(crate) fn decoding(options: &Options) -> DecodeOptions {
         .with_max_file_bytes(options.max_upload.0)
         .with_max_duration_seconds(options.max_duration.0.as_secs().max(1))
         .with_max_pixels(options.max_pixels)
+        .with_max_still_pixels(options.max_pixels.saturating_mul(2))
         .with_max_wait(options.max_decode.0);
     let decoding = DecodeOptions::default().with_limits(limits);
     #[cfg(feature = "c2pa")]

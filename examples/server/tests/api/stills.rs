@@ -59,7 +59,7 @@ async fn a_photograph_of_a_phone_is_analyzed_and_kept_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_limits_of_videos_hold_for_pictures() {
+async fn a_picture_of_more_than_twice_the_pixels_of_a_frame_is_refused() {
     let (server, clips) = (Server::start(&["--max-pixels", "1000"]), Clips::new());
     let picture = clips.write("portrait.png", &portrait());
     for path in ["/predict", "/v1/analyses"] {
