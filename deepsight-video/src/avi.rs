@@ -1,7 +1,13 @@
-//! Times of the frames of AVI files, whose packets state when they are decoded, not when they are shown.
+//! AVI files, whose packets state when they are decoded, not when they are shown.
 //!
 //! A decoder holds back frames that are stored out of their order. ffmpeg gives a frame that it returns the time of the
 //! packet that it has just read.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+};
 
 use h264_reader::nal::{
     Nal as _, RefNal,
@@ -10,7 +16,7 @@ use h264_reader::nal::{
 
 use crate::{
     scan::{HELD_BACK, Stamp},
-    units::Unit,
+    units::{Unit, after_start_codes},
 };
 
 /// Packets at the beginning of a file that are decoded to learn when frames are shown.
@@ -25,29 +31,41 @@ pub(crate) fn presentation(codec: &str, stamps: &[Stamp], decoded: &[(Option<i64
         return None;
     }
     let held_back = read.binary_search(&decoded.first()?.0?).ok().filter(|&packets| packets <= HELD_BACK)?;
-    // After the last packet, ffmpeg goes on at the same distance.
-    let (last, length) = (*read.last()?, stamps.last()?.length);
-    let read_at = |packet: usize| match read.get(packet) {
+    // After the last packet, ffmpeg goes on at the end of that packet, and then at the usual distance.
+    let end = read.last()?.saturating_add(stamps.last()?.length);
+    let mut distances: Vec<_> = read.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+    distances.sort_unstable();
+    let usual = distances.get(distances.len() / 2).copied().unwrap_or(0);
+    let time_at = |packet: usize| match read.get(packet) {
         Some(&time) => time,
-        None => last.saturating_add((packet + 1 - read.len()) as i64 * length),
+        None => end.saturating_add(usual.saturating_mul((packet - read.len()) as i64)),
     };
-    let mut times: Vec<_> = (0..read.len()).map(|packet| read_at(packet + held_back)).collect();
+    let mut times: Vec<_> = (0..read.len()).map(|packet| time_at(packet + held_back)).collect();
     if codec == "mpeg4" {
+        if held_back != 1 {
+            return None;
+        }
         // The container states the times of frames that are shown at once. Others are shown when the next one of these
         // others is decoded.
         let mut next = read.len();
         for packet in (0..read.len()).rev() {
             let is_shown_at_once = stamps[packet].presentation.is_some();
-            times[packet] = read_at(if is_shown_at_once { packet } else { next });
+            times[packet] = time_at(if is_shown_at_once { packet } else { next });
             next = if is_shown_at_once { next } else { packet };
         }
     }
     let mut expected: Vec<_> = times.iter().zip(stamps).map(|(&time, stamp)| (time, stamp.key)).collect();
     expected.sort_unstable();
     // ffprobe does not know the times of the last frames of an interval.
-    let known = decoded.iter().zip(&expected).take(read.len() - held_back);
-    let mut known = known.map_while(|(&(time, key), expected)| Some((time?, key) == *expected));
-    known.all(|same| same).then_some(times)
+    let known = decoded.iter().rposition(|(time, _)| time.is_some())? + 1;
+    let known = known.min(read.len() - held_back);
+    let enough = known >= read.len().min(DECODED) - held_back;
+    let same = decoded
+        .iter()
+        .zip(&expected)
+        .take(known)
+        .all(|(&(time, key), &(at, is_key))| (time, key) == (Some(at), is_key));
+    (enough && same).then_some(times)
 }
 
 /// Returns whether a decoder holds back the same number of frames throughout a stream of H.264 that has these parameter
@@ -57,10 +75,69 @@ pub(crate) fn is_always_held_back_alike(units: &[Unit]) -> bool {
     let mut sets = sets.map(|unit| SeqParameterSet::from_bits(RefNal::new(unit.bytes(), &[], true).rbsp_bits()));
     let is_known = |set: SeqParameterSet| {
         let restrictions = set.vui_parameters.as_ref().and_then(|known| known.bitstream_restrictions.as_ref());
-        // The stream states the number, or its pictures are shown in the order in which they are decoded.
-        restrictions.is_some() || set.profile().profile_idc() == 66 || set.pic_order_cnt == PicOrderCntType::TypeTwo
+        // The stream states the number, or its pictures are shown in the order in which they are decoded. Where some
+        // may be missing, ffmpeg takes a jump of their numbers for a change of order.
+        let in_order = set.pic_order_cnt == PicOrderCntType::TypeTwo && !set.gaps_in_frame_num_value_allowed_flag;
+        restrictions.is_some() || in_order
     };
     sets.next().is_some_and(|set| set.is_ok_and(is_known)) && sets.next().is_none()
+}
+
+/// Bytes at the beginning of a file in which the description of its video is searched.
+const BEGINNING: u64 = 1 << 16;
+
+/// Returns the parameter sets of H.264 in the description of the first video of a file, as other containers have them
+/// (ISO/IEC 14496-15, section 5.3.3.1) or as a byte stream. There are none if the packets have them.
+pub(crate) fn described_sets(path: &Path) -> io::Result<Vec<Unit>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(BEGINNING).read_to_end(&mut bytes)?;
+    Ok(sets_in(&bytes).unwrap_or_default())
+}
+
+fn sets_in(bytes: &[u8]) -> Option<Vec<Unit>> {
+    let after = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).position(|window| window == name);
+    let video = after(bytes, b"vids")?;
+    let format = bytes.get(video + after(&bytes[video..], b"strf")? + 4..)?;
+    let (size, format) = format.split_first_chunk()?;
+    // The format of the pictures comes first.
+    let settings = format.get(40..u32::from_le_bytes(*size) as usize)?;
+    if settings.first() != Some(&1) {
+        return Some(after_start_codes(settings));
+    }
+    let mut stream = Vec::new();
+    let mut rest = settings.get(6..)?;
+    for _ in 0..settings[5] & 0x1f {
+        let (length, after) = rest.split_first_chunk()?;
+        let (set, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        stream.extend([&[0, 0, 1], set].concat());
+        rest = after;
+    }
+    Some(after_start_codes(&stream))
+}
+
+/// Most parts of a file. Each but the last has about a gigabyte.
+const MOST_PARTS: usize = 1000;
+
+/// Returns whether a file may have fewer bytes than its head says: `false` only if it has all of them.
+pub(crate) fn may_be_cut(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let end = file.metadata()?.len();
+    let mut at = 0u64;
+    for _ in 0..MOST_PARTS {
+        let mut head = [0; 8];
+        file.seek(SeekFrom::Start(at))?;
+        let is_part = end.saturating_sub(at) >= 8 && file.read_exact(&mut head).is_ok() && head.starts_with(b"RIFF");
+        if !is_part {
+            return Ok(at == 0);
+        }
+        let size = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+        let next = at.saturating_add(8 + u64::from(size));
+        if size == 0 || next > end {
+            return Ok(true);
+        }
+        at = next + u64::from(size % 2);
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -97,21 +174,29 @@ mod tests {
     fn packets_are_shown_when_a_decoder_returns_their_frames() {
         assert_eq!(shown("h264", "IPBPIPBP", &decoded(2, "IBPPIB")).unwrap(), [2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(shown("h264", "IPPP", &decoded(0, "IPPP")).unwrap(), [0, 1, 2, 3]);
-        assert_eq!(shown("mpeg4", "IPBBIBPB", &decoded(1, "IBBPBI")).unwrap(), [1, 4, 2, 3, 6, 5, 8, 7]);
+        assert_eq!(shown("mpeg4", "IPBBIBPB", &decoded(1, "IBBPBIBP")).unwrap(), [1, 4, 2, 3, 6, 5, 8, 7]);
         // The last times of an interval are not known.
-        let mut frames = decoded(1, "IBBP");
-        frames.extend([(None, false); 3]);
+        let mut frames = decoded(1, "IBBPBIB");
+        frames.push((None, false));
         assert_eq!(shown("mpeg4", "IPBBIBPB", &frames).unwrap(), [1, 4, 2, 3, 6, 5, 8, 7]);
     }
 
     #[test]
     fn frames_that_are_not_those_of_the_packets_tell_nothing() {
-        let good = decoded(1, "IBBPBI");
+        let good = decoded(1, "IBBPBIB");
         let without = |frame: usize| [&good[..frame], &good[frame + 1..]].concat();
-        for frames in [Vec::new(), without(2), decoded(1, "IBBPIB"), decoded(33, "IBBPBI"), vec![(None, true)]] {
+        for frames in [
+            Vec::new(),
+            without(2),
+            good[..6].to_vec(),
+            decoded(1, "IBBPIBB"),
+            decoded(33, "IBBPBIB"),
+            vec![(None, true)],
+        ] {
             assert_eq!(shown("mpeg4", "IPBBIBPB", &frames), None, "{frames:?}");
         }
-        assert_eq!(shown("h264", "IPPPIPPP", &decoded(1, "IPPPPI")), None);
+        assert_eq!(shown("h264", "IPPPIPPP", &decoded(1, "IPPPPIP")), None);
+        assert_eq!(shown("mpeg4", "IPPP", &decoded(0, "IPPP")), None);
         let mut same = stamps("h264", "IPPP");
         same[2].decoding = same[1].decoding;
         assert_eq!(presentation("h264", &same, &decoded(0, "IPPP")), None);
@@ -121,11 +206,56 @@ mod tests {
 
     #[test]
     fn a_stream_that_does_not_say_how_many_frames_are_held_back_is_not_known() {
-        // From x264, with the number of frames to hold back; then the same set without it; then of the baseline.
+        // From x264, with the number of frames to hold back.
         let states = b"\0\0\x01\x67\x64\0\x0a\xac\xd9\x46\x26\xc0\x44\0\0\x03\0\x04\0\0\x03\0\xc8\x3c\x48\x96\x58";
         assert!(is_always_held_back_alike(&after_start_codes(states)));
         assert!(!is_always_held_back_alike(&after_start_codes(&[&states[..], states].concat())));
         assert!(!is_always_held_back_alike(&after_start_codes(b"\0\0\x01\x67\x64\0\x0a")));
         assert!(!is_always_held_back_alike(&after_start_codes(b"\0\0\x01\x65\x88")));
+    }
+
+    #[test]
+    fn the_description_of_the_video_may_have_its_parameter_sets() {
+        let described = |settings: &[u8]| {
+            let format = [&[0; 40][..], settings].concat();
+            let size = (format.len() as u32).to_le_bytes();
+            let heads: Vec<_> = sets_in(&[b"RIFF....strhvids....strf", &size[..], &format].concat())?
+                .iter()
+                .map(|unit| unit.head)
+                .collect();
+            Some(heads)
+        };
+        assert_eq!(described(b"\x01\x64\0\x1f\xff\xe2\0\x03\x67ab\0\x02\x67c\x01\0\x01\x68").unwrap(), [0x67, 0x67]);
+        assert_eq!(described(b"\0\0\0\x01\x67ab\0\0\x01\x68").unwrap(), [0x67, 0x68]);
+        assert!(described(b"").unwrap().is_empty());
+        for damaged in [&b"\x01\x64\0\x1f\xff\xe1\0\x09\x67ab"[..], b"\x01\x64\0\x1f\xff\xe1\0", b"\x01\x64"] {
+            assert_eq!(described(damaged), None, "{damaged:?}");
+        }
+        for damaged in [&b""[..], b"vids", b"vidsstrf\x01\0", b"vidsstrf\xff\xff\xff\xff"] {
+            assert!(sets_in(damaged).is_none(), "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_whole_if_it_has_all_parts_that_it_states() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.avi");
+        let part = |size: u32, content: usize| [&b"RIFF"[..], &size.to_le_bytes(), &vec![7; content]].concat();
+        for (bytes, cut) in [
+            (part(20, 20), false),
+            (part(20, 19), true),
+            // Bytes of something else may follow.
+            (part(20, 40), false),
+            (part(21, 21), false),
+            ([part(21, 22), part(8, 8)].concat(), false),
+            ([part(20, 20), part(8, 7)].concat(), true),
+            (part(0, 30), true),
+            (part(u32::MAX, 30), true),
+            (b"RIF".to_vec(), true),
+            (part(1, 2).repeat(MOST_PARTS), true),
+        ] {
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(may_be_cut(&path).unwrap(), cut, "{:?} of {}", bytes.get(4..8), bytes.len());
+        }
     }
 }

@@ -67,6 +67,8 @@ pub(crate) struct Header {
     pub(crate) track: Option<transport::Track>,
     /// Whether packets and frames correspond one to one.
     pub(crate) packets_are_frames: bool,
+    /// Whether the file is known to have all bytes that its head states.
+    pub(crate) is_whole: bool,
     /// Whether decoders may get another configuration in the middle of the file, outside the packets.
     pub(crate) reconfigured: bool,
 }
@@ -236,10 +238,15 @@ impl Prober<'_> {
             header.packets_are_frames = true;
         }
         if header.container == "avi" {
-            self.learn_times(&mut header, &mut packets)?;
+            // Its clock begins before the first frame is shown.
+            header.start = self.learn_times(&header, &mut packets)?;
+            header.is_whole = !avi::may_be_cut(self.path).unwrap_or(true);
         }
-        if header.container == "asf" && header.container_duration.is_none() {
-            header.container_duration = asf::length(self.path).ok().flatten();
+        if header.container == "asf"
+            && let Some(length) = asf::length(self.path).ok().flatten()
+        {
+            // ffprobe estimates it from the size of the file, or does not tell it.
+            (header.stream_duration, header.container_duration) = (None, Some(length));
         }
         let track = if header.container == "mpegts" { self.whole_track(&mut header, &mut packets)? } else { None };
         let clock = Clock::of(&header.container);
@@ -402,11 +409,12 @@ impl Prober<'_> {
         Ok(is_known.then_some(shown))
     }
 
-    /// Learns when the frames of an AVI file are shown, if its packets do not state it.
-    fn learn_times(&self, header: &mut Header, packets: &mut Packets) -> Result<(), VideoError> {
+    /// Learns when the frames of an AVI file are shown, if its packets do not state it. Returns the time of the first
+    /// frame in seconds, if a decoder told it.
+    fn learn_times(&self, header: &Header, packets: &mut Packets) -> Result<Option<f64>, VideoError> {
         let stamps = packets.stamps(header.stream);
         if stamps.iter().all(|stamp| stamp.presentation.is_some()) {
-            return Ok(());
+            return Ok(None);
         }
         let interval = format!("%+#{}", avi::DECODED);
         let mut decoded = Vec::new();
@@ -417,23 +425,25 @@ impl Prober<'_> {
         });
         let is_read = is_complete(read)?;
         if let Some(times) = avi::presentation(&header.codec, stamps, &decoded).filter(|_| is_read) {
-            let is_certain = match header.codec.as_str() {
-                "h264" => self.are_held_back_alike(header, stamps).unwrap_or(false),
-                _ => true,
-            };
+            let is_certain = self.are_held_back_alike(header, stamps).unwrap_or(false);
             packets.show_at(header.stream, &times, is_certain);
-            // It counts from the first packet.
-            header.start = None;
         }
-        Ok(())
+        Ok(decoded.first().and_then(|&(time, _)| Some(time? as f64 / 1e6)))
     }
 
+    /// Returns whether a decoder holds back the same number of frames throughout a stream.
     fn are_held_back_alike(&self, header: &Header, stamps: &[Stamp]) -> Option<bool> {
         let keys = stamps.iter().filter(|stamp| stamp.key).map(|stamp| stamp.place);
         let keys = keys.collect::<Option<Vec<_>>>()?;
         let differ = first_of_each(self.path, &header.codec, header.packing(), &keys)?;
         let units = units_of(&mut File::open(self.path).ok()?, header.packing(), *keys.first()?).ok()??;
-        Some(differ.len() == 1 && avi::is_always_held_back_alike(&units))
+        let is_known = match header.codec.as_str() {
+            "h264" if units.iter().any(|unit| unit.head & 0x1f == 7) => avi::is_always_held_back_alike(&units),
+            "h264" => avi::is_always_held_back_alike(&avi::described_sets(self.path).ok()?),
+            "mpeg4" => true,
+            _ => false,
+        };
+        Some(is_known && differ.len() == 1)
     }
 
     /// Decodes key frames of a stream whose size may change without a header that states it. Returns none if all are
@@ -799,6 +809,7 @@ impl Answer {
             pid,
             track: None,
             packets_are_frames,
+            is_whole: false,
             reconfigured: false,
         })
     }

@@ -22,7 +22,9 @@ pub(crate) struct Scan {
     /// Whether the file has packets that are decoded but not shown.
     pub(crate) hidden: bool,
     /// Whether only a decoder knows when some frames are shown.
-    pub(crate) unstamped: bool,
+    pub(crate) uncertain: bool,
+    /// Whether some packets are so small that they may tell no more than that the picture stays.
+    pub(crate) tiny: bool,
     /// Packets of key frames, in the order of the file.
     pub(crate) key_packets: Vec<KeyPacket>,
     /// All packets in the order of the file, if times and positions of all are known.
@@ -37,7 +39,8 @@ pub(crate) struct Scan {
 /// A packet from which decoding can begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyPacket {
-    /// Presentation time in microseconds on the file's own clock, if it is known.
+    /// The time that the packet states, in microseconds on the file's own clock: that of presentation, or else that of
+    /// decoding.
     pub(crate) raw: Option<i64>,
     /// Place in the file, if it is known.
     pub(crate) place: Option<Place>,
@@ -191,6 +194,10 @@ pub(crate) const HELD_BACK: usize = 32;
 /// Decoding times go back by less than this only because they are rounded or were damaged. In microseconds.
 const DISORDER: i64 = 100_000;
 
+/// Bytes below which a packet of MPEG-4 may have no picture, but repeat the one before (`vop_coded`, ISO/IEC 14496-2,
+/// section 6.2.5).
+const TINY: u64 = 32;
+
 /// Bytes between two packets that are more than the overhead of a container.
 const SKIPPED: u64 = 16 << 10;
 
@@ -313,7 +320,8 @@ impl Packets {
             step: distances.usual,
             hidden,
             key_packets,
-            unstamped: uncertain || stamps.iter().any(|stamp| stamp.presentation.is_none()),
+            uncertain: uncertain || stamps.iter().any(|stamp| stamp.presentation.is_none()),
+            tiny: stamps.iter().any(|stamp| stamp.place.is_none_or(|place| place.size < TINY)),
             stored: stored.unwrap_or_default(),
             gaps: gaps(&shown, &timed, distances.usual, clock),
             readable: None,

@@ -28,7 +28,7 @@ impl Place {
 pub(crate) enum Packing<'a> {
     /// Each begins with its length, as in MP4, Matroska and FLV.
     Lengths,
-    /// Each begins with a start code, in a chunk of an AVI file.
+    /// As in a chunk of an AVI file: each begins with a start code, or with its length.
     Chunks,
     /// Each begins with a start code, in packets of a transport stream.
     Transport(&'a transport::Track),
@@ -47,16 +47,22 @@ const MAX_DIFFERENT: usize = 64;
 /// Most units in a packet.
 const MAX_UNITS: usize = 256;
 
-/// Bytes at the beginning of a picture in which start codes are searched. The rest is a part of the picture itself.
+/// Bytes at the beginning of a picture in a transport stream in which start codes are searched. The rest is a part of
+/// the picture itself.
 const BEGINNING: usize = 1 << 16;
 
-/// Returns the positions of the packets whose parameter sets differ from those of all earlier packets, including the
+/// Bytes at the beginning of a chunk of an AVI file in which start codes are searched.
+const CHUNK_BEGINNING: u64 = 1 << 12;
+
+/// Returns the numbers of the packets whose parameter sets differ from those of all earlier packets, including the
 /// first packet. Packets without parameter sets, as in most files, are all equal. Returns `None` if the parameter sets
 /// cannot be read.
 pub(crate) fn first_of_each(path: &Path, codec: &str, packing: Packing<'_>, packets: &[Place]) -> Option<Vec<usize>> {
     let is_set: fn(u8) -> bool = match codec {
         "h264" => |head| head & 0x1f == 7,
         "hevc" => |head| head >> 1 & 0x3f == 33,
+        // Layers (ISO/IEC 14496-2, section 6.2.3).
+        "mpeg4" => |head| head >> 4 == 2,
         // Its key frames state their size themselves.
         "vp8" => |_| false,
         _ => return None,
@@ -139,7 +145,10 @@ pub(crate) fn units_of(file: &mut File, packing: Packing<'_>, packet: Place) -> 
             }
             None
         }
-        Packing::Chunks => chunk(file, packet)?,
+        Packing::Chunks => match walk(file, packet)? {
+            Some(units) => return Ok(Some(units)),
+            None => chunk(file, packet)?,
+        },
         Packing::Transport(track) => track.picture(file, packet.position, BEGINNING)?,
     };
     Ok(picture.map(|picture| after_start_codes(&picture)))
@@ -149,7 +158,7 @@ pub(crate) fn units_of(file: &mut File, packing: Packing<'_>, packet: Place) -> 
 fn chunk(file: &mut File, packet: Place) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(packet.position))?;
-    file.take(packet.size.min(BEGINNING as u64)).read_to_end(&mut bytes)?;
+    file.take(packet.size.min(CHUNK_BEGINNING)).read_to_end(&mut bytes)?;
     Ok((bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1])).then_some(bytes))
 }
 
@@ -311,6 +320,10 @@ mod tests {
 
     /// Writes packets, each after a head, and looks at them.
     fn look(codec: &str, head: &[u8], packets: &[Vec<u8>]) -> Option<Vec<usize>> {
+        look_in(Packing::Lengths, codec, head, packets)
+    }
+
+    fn look_in(packing: Packing<'_>, codec: &str, head: &[u8], packets: &[Vec<u8>]) -> Option<Vec<usize>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("packets");
         let (mut bytes, mut places) = (vec![9; 10], Vec::new());
@@ -319,7 +332,7 @@ mod tests {
             bytes.extend([head, packet].concat());
         }
         std::fs::write(&path, bytes).unwrap();
-        first_of_each(&path, codec, Packing::Lengths, &places)
+        first_of_each(&path, codec, packing, &places)
     }
 
     #[test]
@@ -338,6 +351,21 @@ mod tests {
             assert_eq!(look("hevc", head, &[hevc.clone(), hevc.clone(), unit(0x26, b"slice")]).unwrap(), [0, 2]);
         }
         assert_eq!(look("vp9", b"", &[plain]), None);
+    }
+
+    #[test]
+    fn chunks_of_an_avi_file_have_units_after_start_codes_or_lengths() {
+        let firsts = |codec: &str, packets: &[&[u8]]| {
+            look_in(Packing::Chunks, codec, b"", &packets.iter().map(|packet| packet.to_vec()).collect::<Vec<_>>())
+        };
+        let (one, other) = (&b"\0\0\0\x01\x67one\0\0\x01\x65slice"[..], &b"\0\0\x01\x67other\0\0\x01\x65slice"[..]);
+        assert_eq!(firsts("h264", &[one, one, other, one]).unwrap(), [0, 2]);
+        let layer = |size: &[u8]| [b"\0\0\x01\x20", size, b"\0\0\x01\xb6picture"].concat();
+        assert_eq!(firsts("mpeg4", &[&layer(b"one"), &layer(b"one"), &layer(b"other")]).unwrap(), [0, 2]);
+        // A length of 256 to 511 begins like a start code.
+        let long = |set: &[u8]| [unit(0x67, &[&[7; 300], set].concat()), unit(0x65, b"slice")].concat();
+        assert_eq!(firsts("h264", &[&long(b"one"), &long(b"two"), &long(b"one")]).unwrap(), [0, 1]);
+        assert_eq!(firsts("h264", &[one, b"slice"]), None);
     }
 
     #[test]

@@ -325,23 +325,25 @@ fn declared(header: &Header, scan: &Scan, start: f64, duration: f64) -> Option<(
     if !STATE_THEIR_LENGTH.contains(&container) || scan.jumps || (header.fragments && start > SEGMENT_START) {
         return None;
     }
+    if header.is_whole {
+        return None;
+    }
     let frame = duration / scan.frames as f64;
     let end = |time: Option<i64>| Some(time? as f64 / 1e6);
     // The number of frames may include some that an edit list leaves out. In AVI it is that of all ticks of the clock,
-    // and ffprobe corrects the length by what it finds.
+    // also those at which a frame was left out, and ffprobe corrects the length by what it finds.
     let of_ticks = header.frames.filter(|_| container == "avi").map(|ticks| ticks as f64 * header.tick);
     // The length of the container may be that of its sound, so it is compared with the last packet of any stream.
-    let missing = match (of_ticks, header.stream_duration, header.container_duration) {
-        (Some(length), ..) => length - end(scan.end)?,
-        (None, Some(length), _) => length - (end(scan.end)? - start),
-        (None, None, Some(length)) => length - end(scan.end_of_all)?,
-        (None, None, None) => return None,
+    let missing = match (of_ticks.or(header.stream_duration), header.container_duration) {
+        (Some(length), _) => length - (end(scan.end)? - start),
+        (None, Some(length)) => length - end(scan.end_of_all)?,
+        (None, None) => return None,
     };
     // Headers round times, and few of them state how long the last frame is shown.
     let least = if of_ticks.is_some() { 3.0 * frame } else { (3.0 * frame).max(0.25) };
     let promised = header.frames.filter(|&frames| frames > scan.frames && of_ticks.is_none());
-    let estimated = scan.frames + (missing / frame.max(1e-6)).round() as u64;
-    (missing > least).then(|| (promised.unwrap_or(estimated), duration + missing))
+    let estimated = || scan.frames.saturating_add((missing / frame.max(1e-6)).round() as u64);
+    (missing > least).then(|| (promised.unwrap_or_else(estimated), duration + missing))
 }
 
 /// A fragmented file that starts later than this, in seconds, is not the beginning of its video.

@@ -181,7 +181,7 @@ fn picked(plan: &Plan, shown: &[Shown], shift: i64, cap: u64) -> Vec<usize> {
 pub(crate) fn allows_seeks(video: &Video) -> bool {
     let container = video.header.container.split(',').next().unwrap_or_default();
     let is_known = match container {
-        "avi" => !video.scan.unstamped,
+        "avi" => !video.scan.uncertain,
         "mpegts" => video.header.track.is_some(),
         _ => CONTAINERS.contains(&container),
     };
@@ -197,6 +197,8 @@ fn is_regular(video: &Video) -> bool {
     let distinct = |pair: &[Shown]| pair[1].time.saturating_sub(pair[0].time) > 4 * ROUNDING;
     options.hwaccel.is_none()
         && Entries::exist_in(&header.codec)
+        // ffmpeg gives no frame of MPEG-4 where the picture stays.
+        && !(header.codec == "mpeg4" && scan.tiny)
         && picture.is_uniform()
         && !scan.jumps
         && start_is_known

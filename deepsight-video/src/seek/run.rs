@@ -144,9 +144,9 @@ fn target(video: &Video, stretch: &Stretch, keys: &[usize]) -> Option<i64> {
     let later = match video.header.container.split(',').next() {
         Some("matroska") => FFMPEG_SEEKS_EARLIER.saturating_add(scan.step / 2).min(room),
         // The time is that of decoding, and it is rounded to the nearest one.
-        Some("avi") => match first.raw - read_at(scan, keys, stretch.first)? {
+        Some("avi") => match first.raw.saturating_sub(stated_time(scan, keys, stretch.first)?) {
             0 => 0,
-            held_back => FFMPEG_SEEKS_EARLIER - held_back,
+            held_back => FFMPEG_SEEKS_EARLIER.saturating_sub(held_back),
         },
         // The seek leads to any packet that is decoded before this time, and packets are decoded before they are shown.
         Some("mpegts") => -shown_later(scan),
@@ -155,8 +155,8 @@ fn target(video: &Video, stretch: &Stretch, keys: &[usize]) -> Option<i64> {
     Some(first.raw.saturating_add(later)).filter(|&time| time > 0)
 }
 
-/// Returns the time that a key frame's packet states, which is that of decoding unless it states when it is shown.
-fn read_at(scan: &Scan, keys: &[usize], frame: usize) -> Option<i64> {
+/// Returns the time that the packet of a key frame states.
+fn stated_time(scan: &Scan, keys: &[usize], frame: usize) -> Option<i64> {
     scan.key_packets.get(keys.partition_point(|&key| key < frame))?.raw
 }
 

@@ -122,6 +122,7 @@ fn transport_streams_are_entered_at_key_frames() {
             true,
         ),
         ("two.ts", "-f lavfi -i testsrc=s=64x48:r=10:d=3 -map 0 -map 1 -c:v libx264 -g 15", true),
+        ("second.ts", "-f lavfi -i testsrc=s=64x48:r=10:d=3 -map 1 -map 0 -c:v libx264 -g 15", true),
         ("mpeg2.ts", "-c:v mpeg2video -g 5", true),
         ("mpeg2b.ts", "-c:v mpeg2video -bf 2 -g 5", true),
         ("mpeg2closed.ts", "-c:v mpeg2video -bf 2 -g 5 -flags +cgop -sc_threshold 1000000000", true),
@@ -136,9 +137,13 @@ fn index_and_tags_of_avi_and_flv_lead_to_key_frames() {
         ("mjpeg.avi", "-c:v mjpeg -pix_fmt yuvj420p", true),
         ("between.avi", "-c:v mpeg4 -bf 2 -g 5", true),
         ("h264.avi", "-c:v libx264 -g 15", true),
+        // With its parameter sets in the description of the stream.
+        ("described.avi", "-c:v libx264 -g 15 -flags +global_header -tag:v avc1", true),
         ("short.avi", "-c:v libx264 -g 3 -bf 2", true),
         ("simple.avi", "-c:v libx264 -g 15 -tune zerolatency", true),
         ("baseline.avi", "-c:v libx264 -g 15 -profile:v baseline", true),
+        ("hevc.avi", "-c:v libx265 -x265-params log-level=error:keyint=15:open-gop=0 -tag:v HEVC", false),
+        ("mpeg2.avi", "-c:v mpeg2video -bf 2 -g 5", false),
         ("pyramid.avi", "-c:v libx264 -g 30 -bf 8 -x264-params b-pyramid=normal:ref=8", true),
         ("field.avi", "-c:v libx264 -g 15 -x264opts tff=1 -flags +ildct+ilme", true),
         ("uneven.avi", "-vf select='not(eq(mod(n,7),3))' -fps_mode vfr -c:v libx264 -g 15", true),
@@ -277,6 +282,37 @@ fn a_file_in_which_seeks_may_differ_is_passed_over() {
     ];
     for (name, words) in cases {
         let video = self::open(clips.make(name, &format!("{BUSY} {words} -pix_fmt yuv420p")));
+        assert_eq!(find(&video, &Sampling::evenly(6)), None, "{name}");
+    }
+    // Packets that may say no more than that the picture stays.
+    let video = open(clips.make("still.avi", "-f lavfi -i color=s=32x32:r=25:d=3 -c:v mpeg4 -g 15"));
+    assert_eq!(find(&video, &Sampling::evenly(6)), None);
+}
+
+#[test]
+fn avi_that_was_copied_from_mp4_is_sought() {
+    let clips = Clips::new();
+    clips.make("clip.mp4", &format!("{BUSY} -c:v libx264 -g 15 -pix_fmt yuv420p"));
+    let video = open(clips.make("clip.avi", "-i clip.mp4 -c copy"));
+    let (all, error) = drain(frames_on(&video, &Sampling::all(), None));
+    assert!(error.is_none() && all.len() == 80, "{error:?}");
+    let (frames, complete) = follow(&video, find(&video, &Sampling::evenly(6)).unwrap());
+    let expected: Vec<_> = frames.iter().map(|frame| all[frame.index as usize].clone()).collect();
+    assert!(complete && frames.len() == 6);
+    assert_same(&frames, &expected, "copied");
+}
+
+#[test]
+fn avi_that_holds_back_other_numbers_of_frames_later_is_passed_over() {
+    let clips = Clips::new();
+    let [between, none] = ["between.h264 -bf 2", "none.h264 -bf 0"].map(|part| {
+        let (name, words) = part.split_once(' ').unwrap();
+        std::fs::read(clips.make(name, &format!("{BUSY} -c:v libx264 {words} -g 10 -pix_fmt yuv420p"))).unwrap()
+    });
+    for (name, parts) in [("fewer.avi", [&between, &none]), ("more.avi", [&none, &between])] {
+        clips.write("joined.h264", &parts.map(Vec::as_slice).concat());
+        let video = open(clips.make(name, "-r 25 -i joined.h264 -c copy"));
+        assert_eq!(video.info().frame_count, 160, "{name}");
         assert_eq!(find(&video, &Sampling::evenly(6)), None, "{name}");
     }
 }

@@ -540,6 +540,19 @@ fn a_download_cut_at_a_quarter_says_how_long_it_should_be() {
     }
 }
 
+#[test]
+fn a_recording_whose_last_frames_were_left_out_is_whole() {
+    let clips = Clips::new();
+    let mut avi = std::fs::read(clips.make("clip.avi", &format!("{} -c:v mjpeg", ramp_source(20)))).unwrap();
+    let length = avi.windows(4).position(|window| window == b"strh").unwrap() + 40;
+    assert_eq!(avi[length..length + 4], 20u32.to_le_bytes());
+    avi[length..length + 4].copy_from_slice(&40u32.to_le_bytes());
+    assert_eq!(open(clips.write("whole.avi", &avi)).info().declared_frames, None);
+    // Without the index at its end, the same file is cut short.
+    avi.truncate(avi.len() - 30);
+    assert_eq!(open(clips.write("cut.avi", &avi)).info().declared_frames, Some(40));
+}
+
 /// Twenty seconds at 25 frames a second, with a key frame every two seconds.
 const BUSY: &str = "-f lavfi -i testsrc2=s=160x120:r=25:d=20 -c:v libx264 -g 50 -sc_threshold 0 -pix_fmt yuv420p";
 
