@@ -9,7 +9,9 @@ use crate::boxes::{Boxes, children, word};
 use crate::heif::HeifPicture;
 use crate::scan::Packets;
 use crate::still::{self, Kind};
-use crate::{Animation, DecodeLimits, DecodeOptions, Sampling, Still, Video, Y4m, answer, flv, probe, seek, transport};
+use crate::{
+    Animation, DecodeLimits, DecodeOptions, Sampling, Still, Video, Y4m, answer, asf, avi, flv, probe, seek, transport,
+};
 
 /// Reads ffprobe's JSON output and interprets it as [`Video::open`](crate::Video::open) does. Returns whether it was
 /// readable.
@@ -30,8 +32,8 @@ pub fn y4m(bytes: &[u8]) -> bool {
 }
 
 /// Reads the index of an MP4 and its packets, and makes excerpts of the file, which must be MP4 files that have every
-/// wanted packet. A file without boxes is looked at as a transport stream and as an FLV file. Returns whether an
-/// excerpt was made, or the stream was whole.
+/// wanted packet. A file without boxes is looked at as a transport stream, and as an FLV, AVI and ASF file. Returns
+/// whether an excerpt was made, the stream was whole, or the file describes it.
 ///
 /// # Panics
 /// Panics if an excerpt is not such a file, or if the file has another index when it is read as a stream.
@@ -42,7 +44,10 @@ pub fn mp4(bytes: &[u8]) -> bool {
         let mut fields = transport::CodedFields::of("h264");
         let is_frame = |picture: &[u8]| fields.is_frame(picture);
         let Ok(Some(track)) = transport::Track::of_whole(&file.0, 0x100, &[0, 564], is_frame) else {
-            return flv::has_one_configuration(&file.0).is_ok_and(|has_one| has_one);
+            let sets = avi::described_sets(&file.0).unwrap_or_default();
+            return flv::has_one_configuration(&file.0).is_ok_and(|has_one| has_one)
+                || (avi::is_always_held_back_alike(&sets) && avi::may_be_cut(&file.0).is_ok_and(|cut| !cut))
+                || asf::length(&file.0).is_ok_and(|length| length.is_some());
         };
         let mut opened = fs::File::open(&file.0).expect("the file is there");
         let _ = track.picture(&mut opened, 564, 1 << 12);
