@@ -22,6 +22,7 @@ use crate::{
     process::{Ending, Process},
     sample_tables::Track,
     scan::{Clock, HELD_BACK, Packets, Scan, Stamp, microseconds},
+    still,
     tone_map::Colors,
     transport,
     units::{Packing, begins, first_of_each, units_of},
@@ -241,6 +242,9 @@ impl Prober<'_> {
             // Its clock begins before the first frame is shown.
             header.start = self.learn_times(&header, &mut packets)?;
             header.is_whole = !avi::may_be_cut(self.path).unwrap_or(true);
+        }
+        if header.container == "apng" {
+            header.frames = still::frames_of_animated_png(self.path).ok().flatten();
         }
         if header.container == "asf"
             && let Some(length) = asf::length(self.path).ok().flatten()

@@ -268,7 +268,7 @@ pub(crate) fn kind_of(head: &[u8]) -> Result<Option<Kind>, &'static str> {
     match head {
         [0xff, 0xd8, 0xff, ..] => Ok(Some(Kind::Still(ImageFormat::Jpeg))),
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => {
-            Ok((!is_animated_png(head)).then_some(Kind::Still(ImageFormat::Png)))
+            Ok(frames_of_png(head).is_none().then_some(Kind::Still(ImageFormat::Png)))
         }
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', rest @ ..] => match rest {
             // The second bit of the flags of an extended file.
@@ -290,21 +290,28 @@ pub(crate) fn kind_of(head: &[u8]) -> Result<Option<Kind>, &'static str> {
     }
 }
 
-/// Returns whether the chunk `acTL` comes before the pixels of a PNG.
-fn is_animated_png(head: &[u8]) -> bool {
-    let mut rest = &head[8..];
+/// Returns the number of frames that an animated PNG at `path` states.
+pub(crate) fn frames_of_animated_png(path: &Path) -> io::Result<Option<u64>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(frames_of_png(&head))
+}
+
+/// Returns the number of frames that the chunk `acTL` of a PNG states, if it comes before the pixels.
+fn frames_of_png(head: &[u8]) -> Option<u64> {
+    let mut rest = head.get(8..)?;
     while let Some((header, after)) = rest.split_first_chunk::<8>() {
         let [a, b, c, d, kind @ ..] = *header;
         match &kind {
-            b"acTL" => return true,
-            b"IDAT" => return false,
+            b"acTL" => return after.first_chunk().map(|frames| u64::from(u32::from_be_bytes(*frames))),
+            b"IDAT" => return None,
             _ => {}
         }
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         // Each chunk ends with a checksum of four bytes.
         rest = after.get(length.saturating_add(4)..).unwrap_or_default();
     }
-    false
+    None
 }
 
 /// Returns whether the end marker follows the first scan of a JPEG. The decoder fills what is missing from a shorter

@@ -321,6 +321,10 @@ fn declared(header: &Header, scan: &Scan, start: f64, duration: f64) -> Option<(
     if let Some(readable) = scan.readable {
         return Some(((scan.frames as f64 / readable).ceil() as u64, duration / readable));
     }
+    if container == "apng" {
+        let frames = header.frames.filter(|&frames| frames > scan.frames)?;
+        return Some((frames, duration * frames as f64 / scan.frames as f64));
+    }
     // Where the clock jumps, its last time is no length. Some segments of a stream are not a part that was cut short.
     if !STATE_THEIR_LENGTH.contains(&container) || scan.jumps || (header.fragments && start > SEGMENT_START) {
         return None;

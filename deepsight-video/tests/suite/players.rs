@@ -529,6 +529,7 @@ fn a_download_cut_at_a_quarter_says_how_long_it_should_be() {
         ("uneven.avi", "-vf select='not(eq(mod(n,7),3))' -fps_mode vfr"),
         ("cut.flv", ""),
         ("cut.wmv", "-c:v wmv2"),
+        ("cut.apng", "-c:v apng -pix_fmt rgb24"),
     ] {
         let whole = std::fs::read(clips.make(name, &format!("{busy} {extra}"))).unwrap();
         assert_eq!(open(clips.path(name)).info().declared_duration, None, "{name}");
