@@ -22,10 +22,18 @@ use crate::{
 /// Packets at the beginning of a file that are decoded to learn when frames are shown.
 pub(crate) const DECODED: usize = 2 * HELD_BACK;
 
-/// Returns the times at which the packets of a stream are shown, in the order of the file. `decoded` are its first
-/// frames in the order of presentation, with their times, and whether they are key frames. Returns `None` if these are
-/// not the frames of the packets.
-pub(crate) fn presentation(codec: &str, stamps: &[Stamp], decoded: &[(Option<i64>, bool)]) -> Option<Vec<i64>> {
+/// When the packets of a stream are shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Presentation {
+    /// Times in microseconds, in the order of the file.
+    pub(crate) times: Vec<i64>,
+    /// Whether key frames are shown when their packets are.
+    pub(crate) has_keys: bool,
+}
+
+/// Finds out when the packets of a stream are shown. `decoded` are its first frames in the order of presentation, with
+/// their times, and whether they are key frames. Returns `None` if these are not the frames of the packets.
+pub(crate) fn presentation(codec: &str, stamps: &[Stamp], decoded: &[(Option<i64>, bool)]) -> Option<Presentation> {
     let read = stamps.iter().map(|stamp| stamp.decoding).collect::<Option<Vec<_>>>()?;
     if !read.is_sorted_by(|before, after| before < after) {
         return None;
@@ -41,10 +49,7 @@ pub(crate) fn presentation(codec: &str, stamps: &[Stamp], decoded: &[(Option<i64
         None => end.saturating_add(usual.saturating_mul((packet - read.len()) as i64)),
     };
     let mut times: Vec<_> = (0..read.len()).map(|packet| time_at(packet + held_back)).collect();
-    if codec == "mpeg4" {
-        if held_back != 1 {
-            return None;
-        }
+    if codec == "mpeg4" && held_back == 1 {
         // The container states the times of frames that are shown at once. Others are shown when the next one of these
         // others is decoded.
         let mut next = read.len();
@@ -59,13 +64,13 @@ pub(crate) fn presentation(codec: &str, stamps: &[Stamp], decoded: &[(Option<i64
     // ffprobe does not know the times of the last frames of an interval.
     let known = decoded.iter().rposition(|(time, _)| time.is_some())? + 1;
     let known = known.min(read.len() - held_back);
-    let enough = known >= read.len().min(DECODED) - held_back;
-    let same = decoded
-        .iter()
-        .zip(&expected)
-        .take(known)
-        .all(|(&(time, key), &(at, is_key))| (time, key) == (Some(at), is_key));
-    (enough && same).then_some(times)
+    if known < read.len().min(DECODED) - held_back {
+        return None;
+    }
+    let mut pairs = decoded.iter().zip(&expected).take(known);
+    let has_times = pairs.clone().all(|((time, _), (expected, _))| *time == Some(*expected));
+    let has_keys = pairs.all(|((_, key), (_, expected))| key == expected);
+    has_times.then_some(Presentation { times, has_keys: has_keys && !(codec == "mpeg4" && held_back != 1) })
 }
 
 /// Returns whether a decoder holds back the same number of frames throughout a stream of H.264 that has these parameter
@@ -95,9 +100,9 @@ pub(crate) fn described_sets(path: &Path) -> io::Result<Vec<Unit>> {
 }
 
 fn sets_in(bytes: &[u8]) -> Option<Vec<Unit>> {
-    let after = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).position(|window| window == name);
-    let video = after(bytes, b"vids")?;
-    let format = bytes.get(video + after(&bytes[video..], b"strf")? + 4..)?;
+    let find = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).position(|window| window == name);
+    let video = find(bytes, b"vids")?;
+    let format = bytes.get(video + find(&bytes[video..], b"strf")? + 4..)?;
     let (size, format) = format.split_first_chunk()?;
     // The format of the pictures comes first.
     let settings = format.get(40..u32::from_le_bytes(*size) as usize)?;
@@ -115,29 +120,42 @@ fn sets_in(bytes: &[u8]) -> Option<Vec<Unit>> {
     Some(after_start_codes(&stream))
 }
 
-/// Most parts of a file. Each but the last has about a gigabyte.
-const MOST_PARTS: usize = 1000;
+/// Most chunks of a file, without those of its packets. Each part of a file has about three, and all parts but the last
+/// have about a gigabyte.
+const MOST_CHUNKS: usize = 1000;
 
-/// Returns whether a file may have fewer bytes than its head says: `false` only if it has all of them.
-pub(crate) fn may_be_cut(path: &Path) -> io::Result<bool> {
+/// Bytes by which recorders count a part as too long: its own head.
+const PART_HEAD: u64 = 8;
+
+/// Returns where the last packets of a file end, in bytes, if the file has all bytes that its parts state.
+pub(crate) fn end_of_packets(path: &Path) -> io::Result<Option<u64>> {
     let mut file = File::open(path)?;
     let end = file.metadata()?.len();
-    let mut at = 0u64;
-    for _ in 0..MOST_PARTS {
-        let mut head = [0; 8];
+    let (mut at, mut end_of_part, mut end_of_packets) = (0u64, 0, None);
+    for _ in 0..MOST_CHUNKS {
+        let mut head = [0; 12];
         file.seek(SeekFrom::Start(at))?;
-        let is_part = end.saturating_sub(at) >= 8 && file.read_exact(&mut head).is_ok() && head.starts_with(b"RIFF");
-        if !is_part {
-            return Ok(at == 0);
+        if end.saturating_sub(at) < head.len() as u64 || file.read_exact(&mut head).is_err() {
+            return Ok(end_of_packets);
         }
-        let size = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-        let next = at.saturating_add(8 + u64::from(size));
-        if size == 0 || next > end {
-            return Ok(true);
+        let [a, b, c, d, size @ .., e, f, g, h] = head;
+        let size = u64::from(u32::from_le_bytes(size));
+        let after = at.saturating_add(8 + size);
+        let is_packets = ([a, b, c, d], [e, f, g, h]) == (*b"LIST", *b"movi");
+        match &[a, b, c, d] {
+            b"RIFF" if size == 0 || after > end + PART_HEAD => return Ok(None),
+            // Its chunks come next.
+            b"RIFF" => (at, end_of_part) = (at + 12, after),
+            // Something else after the last part.
+            _ if at >= end_of_part => return Ok(end_of_packets),
+            _ if after > end => return Ok(None),
+            _ => {
+                end_of_packets = if is_packets { Some(after) } else { end_of_packets };
+                at = after + size % 2;
+            }
         }
-        at = next + u64::from(size % 2);
     }
-    Ok(true)
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -166,8 +184,8 @@ mod tests {
     }
 
     fn shown(codec: &str, packets: &str, frames: &[(Option<i64>, bool)]) -> Option<Vec<i64>> {
-        let times = presentation(codec, &stamps(codec, packets), frames)?;
-        Some(times.into_iter().map(|time| time / STEP).collect())
+        let found = presentation(codec, &stamps(codec, packets), frames).filter(|found| found.has_keys)?;
+        Some(found.times.into_iter().map(|time| time / STEP).collect())
     }
 
     #[test]
@@ -196,6 +214,8 @@ mod tests {
             assert_eq!(shown("mpeg4", "IPBBIBPB", &frames), None, "{frames:?}");
         }
         assert_eq!(shown("h264", "IPPPIPPP", &decoded(1, "IPPPPIP")), None);
+        let times_alone = presentation("h264", &stamps("h264", "IPPPIPPP"), &decoded(1, "IPPPPIP")).unwrap();
+        assert!(!times_alone.has_keys && times_alone.times[0] == STEP, "{times_alone:?}");
         assert_eq!(shown("mpeg4", "IPPP", &decoded(0, "IPPP")), None);
         let mut same = stamps("h264", "IPPP");
         same[2].decoding = same[1].decoding;
@@ -237,25 +257,31 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_whole_if_it_has_all_parts_that_it_states() {
+    fn packets_end_where_the_parts_of_a_file_say_if_it_has_them() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clip.avi");
-        let part = |size: u32, content: usize| [&b"RIFF"[..], &size.to_le_bytes(), &vec![7; content]].concat();
-        for (bytes, cut) in [
-            (part(20, 20), false),
-            (part(20, 19), true),
-            // Bytes of something else may follow.
-            (part(20, 40), false),
-            (part(21, 21), false),
-            ([part(21, 22), part(8, 8)].concat(), false),
-            ([part(20, 20), part(8, 7)].concat(), true),
-            (part(0, 30), true),
-            (part(u32::MAX, 30), true),
-            (b"RIF".to_vec(), true),
-            (part(1, 2).repeat(MOST_PARTS), true),
+        let chunk = |head: &[u8], content: &[u8]| [head, &(content.len() as u32).to_le_bytes(), content].concat();
+        let packets = |content: usize| chunk(b"LIST", &[&b"movi"[..], &vec![7; content]].concat());
+        let part = |chunks: &[Vec<u8>]| chunk(b"RIFF", &[&b"AVI "[..], &chunks.concat()].concat());
+        let whole = part(&[chunk(b"JUNK", &[7; 20]), packets(30), chunk(b"idx1", &[7; 16])]);
+        let sized = |size: u32| [&b"RIFF"[..], &size.to_le_bytes(), &whole[8..]].concat();
+        let end = 12 + 28 + 42;
+        for (bytes, expected) in [
+            (whole.clone(), Some(end)),
+            (whole[..whole.len() - 9].to_vec(), None),
+            // Some recorders count the head of a part, or write something else after it.
+            (sized(whole.len() as u32), Some(end)),
+            ([&whole[..], &[7; 40]].concat(), Some(end)),
+            ([&whole[..], &part(&[packets(8)])].concat(), Some(whole.len() as u64 + 12 + 20)),
+            ([&whole[..], &part(&[packets(8)])[..25]].concat(), None),
+            (sized(0), None),
+            (sized(u32::MAX), None),
+            (part(&[chunk(b"JUNK", &[7; 20])]), None),
+            (b"RIF".to_vec(), None),
+            (part(&vec![chunk(b"JUNK", b""); MOST_CHUNKS]), None),
         ] {
             std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(may_be_cut(&path).unwrap(), cut, "{:?} of {}", bytes.get(4..8), bytes.len());
+            assert_eq!(end_of_packets(&path).unwrap(), expected, "{:?} of {}", bytes.get(4..8), bytes.len());
         }
     }
 }

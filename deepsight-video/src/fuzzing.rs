@@ -46,7 +46,8 @@ pub fn mp4(bytes: &[u8]) -> bool {
         let Ok(Some(track)) = transport::Track::of_whole(&file.0, 0x100, &[0, 564], is_frame) else {
             let sets = avi::described_sets(&file.0).unwrap_or_default();
             return flv::has_one_configuration(&file.0).is_ok_and(|has_one| has_one)
-                || (avi::is_always_held_back_alike(&sets) && avi::may_be_cut(&file.0).is_ok_and(|cut| !cut))
+                || (avi::is_always_held_back_alike(&sets)
+                    && avi::end_of_packets(&file.0).is_ok_and(|end| end.is_some()))
                 || asf::length(&file.0).is_ok_and(|length| length.is_some());
         };
         let mut opened = fs::File::open(&file.0).expect("the file is there");

@@ -18,8 +18,10 @@ pub struct DecodeLimits {
     pub max_duration_seconds: u64,
     /// Width times height of one frame, before any downscale. Default 8192 × 4320.
     pub max_pixels: u64,
-    /// Width times height of a still picture, before any downscale. Default 141,557,760, four times as many as of a
-    /// frame of a video: cameras and phones take pictures of 100 megapixels and more.
+    /// Width times height of a still picture, before any downscale. Default 141,557,760, four times the default of
+    /// [`max_pixels`](Self::max_pixels), which does not hold for stills: cameras and phones take pictures of 100
+    /// megapixels and more. A HEIC or AVIF picture of a high dynamic range needs more than the default of
+    /// [`max_memory_bytes`](Self::max_memory_bytes) from about 70 megapixels on.
     pub max_still_pixels: u64,
     /// Frames in the whole video, sampled or not, because each has to be decoded. Default 216,000, one hour at 60 per
     /// second.

@@ -309,7 +309,10 @@ impl Container {
         let picture = Picture::plan(&header, &[], options.max_side, limits.max_pixels, has_filters)?;
         limits.check_pixels(&name, picture.displayed)?;
 
-        let plan = Plan::of_stream(sampling, header.tick)?;
+        // A clock may have few ticks for each frame.
+        let rate = header.average_frame_rate.or(header.nominal_frame_rate);
+        let tick = rate.map_or(header.tick, |rate| header.tick.min(0.25 / rate));
+        let plan = Plan::of_stream(sampling, tick)?;
         let marks = Marks::new();
         let job = DecodeJob {
             stream: header.stream,

@@ -239,12 +239,15 @@ impl Prober<'_> {
             header.packets_are_frames = true;
         }
         if header.container == "avi" {
+            self.learn_times(&header, &mut packets)?;
             // Its clock begins before the first frame is shown.
-            header.start = self.learn_times(&header, &mut packets)?;
-            header.is_whole = !avi::may_be_cut(self.path).unwrap_or(true);
+            header.start = None;
+            let end = avi::end_of_packets(self.path).ok().flatten();
+            header.is_whole = end.is_some_and(|end| packets.fill_up_to(end));
         }
         if header.container == "apng" {
             header.frames = still::frames_of_animated_png(self.path).ok().flatten();
+            header.is_whole = still::is_whole_png(self.path).unwrap_or(false);
         }
         if header.container == "asf"
             && let Some(length) = asf::length(self.path).ok().flatten()
@@ -413,12 +416,11 @@ impl Prober<'_> {
         Ok(is_known.then_some(shown))
     }
 
-    /// Learns when the frames of an AVI file are shown, if its packets do not state it. Returns the time of the first
-    /// frame in seconds, if a decoder told it.
-    fn learn_times(&self, header: &Header, packets: &mut Packets) -> Result<Option<f64>, VideoError> {
+    /// Learns when the frames of an AVI file are shown, if its packets do not state it.
+    fn learn_times(&self, header: &Header, packets: &mut Packets) -> Result<(), VideoError> {
         let stamps = packets.stamps(header.stream);
         if stamps.iter().all(|stamp| stamp.presentation.is_some()) {
-            return Ok(None);
+            return Ok(());
         }
         let interval = format!("%+#{}", avi::DECODED);
         let mut decoded = Vec::new();
@@ -428,11 +430,11 @@ impl Prober<'_> {
             true
         });
         let is_read = is_complete(read)?;
-        if let Some(times) = avi::presentation(&header.codec, stamps, &decoded).filter(|_| is_read) {
-            let is_certain = self.are_held_back_alike(header, stamps).unwrap_or(false);
-            packets.show_at(header.stream, &times, is_certain);
+        if let Some(found) = avi::presentation(&header.codec, stamps, &decoded).filter(|_| is_read) {
+            let is_certain = found.has_keys && self.are_held_back_alike(header, stamps).unwrap_or(false);
+            packets.show_at(header.stream, &found.times, is_certain);
         }
-        Ok(decoded.first().and_then(|&(time, _)| Some(time? as f64 / 1e6)))
+        Ok(())
     }
 
     /// Returns whether a decoder holds back the same number of frames throughout a stream.
@@ -459,7 +461,9 @@ impl Prober<'_> {
         }
         // Most streams of H.264 and HEVC have their parameters in the container, or repeat the same ones.
         let elsewhere = boxes.is_some_and(|boxes| boxes.several_entries);
-        let places: Option<Vec<_>> = keys.iter().map(|key| key.place).filter(|_| !elsewhere).collect();
+        // Key frames of MPEG-4 tell whether they are interlaced only when they are decoded.
+        let tells = !elsewhere && header.codec != "mpeg4";
+        let places: Option<Vec<_>> = keys.iter().map(|key| key.place.filter(|_| tells)).collect();
         let differ = places.and_then(|places| first_of_each(self.path, &header.codec, header.packing(), &places));
         let looked_at: Vec<usize> = match differ {
             Some(differ) if differ.len() < 2 => return Ok(Vec::new()),

@@ -111,6 +111,13 @@ pub(crate) struct Timeline<'a> {
 }
 
 impl Timeline<'_> {
+    /// Returns the most seconds by which times are rounded: a tick, unless the clock has few of them for each frame, as
+    /// in AVI, whose ticks are frames.
+    fn rounding(&self) -> f64 {
+        let step = self.duration / self.total as f64;
+        if step > 0.0 { self.tick.min(0.25 * step) } else { self.tick }
+    }
+
     /// Returns the presentation times of all frames in microseconds. They are estimated if not all are known.
     fn times(&self) -> Vec<i64> {
         if self.shown.len() as u64 == self.total {
@@ -200,7 +207,7 @@ impl Plan {
             SamplingKind::Fps(rate) => {
                 // On a millisecond clock, frame 10 at 30 frames per second is at 0.333 s. Without the tick it would
                 // fall into the bucket of frame 9 and be lost.
-                let tolerance = ((video.tick + 1e-6) * rate).min(0.1);
+                let tolerance = ((video.rounding() + 1e-6) * rate).min(0.1);
                 Plan::Buckets { per_microsecond: rate * 1e-6, tolerance }
             }
             SamplingKind::Every(0) => return invalid("every 0th frame was asked for".into()),
@@ -213,7 +220,7 @@ impl Plan {
                 }
                 let times = video.times();
                 // A frame at 0.333 s on a millisecond clock is that of the time 1/3.
-                let tolerance = (video.tick * 1e6).min(1e5) + 1.0;
+                let tolerance = (video.rounding() * 1e6).min(1e5) + 1.0;
                 let shown_at = |seconds: &f64| {
                     let time = (seconds * 1e6 + tolerance) as i64;
                     times.partition_point(|&start| start.saturating_sub(video.start) <= time).saturating_sub(1) as u64

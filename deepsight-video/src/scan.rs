@@ -147,6 +147,10 @@ pub(crate) struct Packets {
     end_in_file: u64,
     /// Number of places where bytes between two packets belong to neither.
     skips: u64,
+    /// The number of all these bytes.
+    skipped: u64,
+    /// Number of packets of all streams whose places are known.
+    placed: u64,
 }
 
 /// The measurements of the packets of one stream.
@@ -206,7 +210,8 @@ const REORDERED: i64 = 10_000_000;
 
 impl Packets {
     pub(crate) fn new(max_frames: u64) -> Self {
-        Self { max_frames, streams: BTreeMap::new(), frames: 0, end_of_all: None, end_in_file: 0, skips: 0 }
+        let (streams, end_of_all) = (BTreeMap::new(), None);
+        Self { max_frames, streams, frames: 0, end_of_all, end_in_file: 0, skips: 0, skipped: 0, placed: 0 }
     }
 
     /// Records a packet that ffprobe printed. Returns `false` if there are too many.
@@ -217,7 +222,12 @@ impl Packets {
         let number = |text: &Option<String>| text.as_ref()?.parse().ok();
         let place = number(&packet.pos).zip(number(&packet.size)).map(|(position, size)| Place { position, size });
         if let Some(Place { position, size }) = place {
-            self.skips += u64::from(position > self.end_in_file.saturating_add(SKIPPED));
+            let between = position.saturating_sub(self.end_in_file);
+            if between > SKIPPED {
+                self.skips += 1;
+                self.skipped = self.skipped.saturating_add(between);
+            }
+            self.placed += 1;
             self.end_in_file = self.end_in_file.max(position.saturating_add(size));
         }
         // `D`: the frame is decoded only because later frames need it, as before the first frame of an edit list.
@@ -289,6 +299,13 @@ impl Packets {
             stream.uncertain = !certain;
             stream.stamps.iter_mut().zip(times).for_each(|(stamp, &time)| stamp.presentation = Some(time));
         }
+    }
+
+    /// Returns whether the packets fill an AVI file up to a place, in bytes, except for its head, two indexes of all
+    /// packets and some that are empty.
+    pub(crate) fn fill_up_to(&self, end: u64) -> bool {
+        let without = end.saturating_sub(self.end_in_file).saturating_add(self.skipped);
+        without <= 4 * SKIPPED + 32 * self.placed
     }
 
     /// Returns the end of the last packet in the file, in bytes.

@@ -1,8 +1,8 @@
-//! Still pictures: files of one frame, under the limits of a video.
+//! Still pictures: files of one frame. Their limits are those of a video, except that of the number of pixels.
 
 use std::{
     fs::File,
-    io::{self, BufReader, Cursor, Read},
+    io::{self, BufReader, Cursor, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -143,8 +143,10 @@ impl Still {
             Content::Heif { frame, .. } => return Ok(RgbImage::clone(frame)),
         };
         let mut picture = scaled_down(self.decode_image(format)?, options.max_side);
+        // A copy that is turned needs the less memory the fewer bytes a pixel has.
+        picture = DynamicImage::ImageRgb8(opaque(picture));
         picture.apply_orientation(orientation);
-        Ok(opaque(turned(picture, options.turn)))
+        Ok(turned(picture, options.turn).into_rgb8())
     }
 
     fn decode_image(&self, format: ImageFormat) -> Result<DynamicImage, VideoError> {
@@ -295,6 +297,15 @@ pub(crate) fn frames_of_animated_png(path: &Path) -> io::Result<Option<u64>> {
     let mut head = Vec::new();
     File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
     Ok(frames_of_png(&head))
+}
+
+/// Returns whether the PNG at `path` ends with its last chunk, whatever number of frames it states.
+pub(crate) fn is_whole_png(path: &Path) -> io::Result<bool> {
+    let mut end = [0; 12];
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-(end.len() as i64)))?;
+    file.read_exact(&mut end)?;
+    Ok(&end[4..8] == b"IEND")
 }
 
 /// Returns the number of frames that the chunk `acTL` of a PNG states, if it comes before the pixels.

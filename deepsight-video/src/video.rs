@@ -47,7 +47,7 @@ impl Video {
 
     /// Probes the file. Reads its headers, and all its packets once to count frames and measure their times, because
     /// headers may lack these numbers or state false ones. Some key frames are decoded where the size of the
-    /// picture may change. All frames of MPEG program and raw video streams are decoded, because their packets and
+    /// picture may change, and the first 64 frames of AVI whose frames are stored out of order. All frames of MPEG program and raw video streams are decoded, because their packets and
     /// frames differ, as are those of transport streams of which a part is missing, with fields in packets of their
     /// own, with HEVC that begins between key frames, or with another codec than H.264, HEVC and MPEG-2.
     ///
@@ -318,18 +318,18 @@ const STATE_THEIR_LENGTH: [&str; 6] = ["mov", "matroska", "avi", "flv", "asf", "
 /// its end cannot be read, the numbers are estimated from its bytes.
 fn declared(header: &Header, scan: &Scan, start: f64, duration: f64) -> Option<(u64, f64)> {
     let container = header.container.split(',').next().unwrap_or_default();
+    if header.is_whole {
+        return None;
+    }
     if let Some(readable) = scan.readable {
         return Some(((scan.frames as f64 / readable).ceil() as u64, duration / readable));
     }
     if container == "apng" {
         let frames = header.frames.filter(|&frames| frames > scan.frames)?;
-        return Some((frames, duration * frames as f64 / scan.frames as f64));
+        return Some((frames, duration * frames as f64 / scan.frames as f64)).filter(is_plausible);
     }
     // Where the clock jumps, its last time is no length. Some segments of a stream are not a part that was cut short.
     if !STATE_THEIR_LENGTH.contains(&container) || scan.jumps || (header.fragments && start > SEGMENT_START) {
-        return None;
-    }
-    if header.is_whole {
         return None;
     }
     let frame = duration / scan.frames as f64;
@@ -347,7 +347,12 @@ fn declared(header: &Header, scan: &Scan, start: f64, duration: f64) -> Option<(
     let least = if of_ticks.is_some() { 3.0 * frame } else { (3.0 * frame).max(0.25) };
     let promised = header.frames.filter(|&frames| frames > scan.frames && of_ticks.is_none());
     let estimated = || scan.frames.saturating_add((missing / frame.max(1e-6)).round() as u64);
-    (missing > least).then(|| (promised.unwrap_or_else(estimated), duration + missing))
+    (missing > least).then(|| (promised.unwrap_or_else(estimated), duration + missing)).filter(is_plausible)
+}
+
+/// Returns whether a length in seconds may be meant: 115 days at most. Headers that were never finished state more.
+fn is_plausible((_, seconds): &(u64, f64)) -> bool {
+    *seconds < 1e7
 }
 
 /// A fragmented file that starts later than this, in seconds, is not the beginning of its video.

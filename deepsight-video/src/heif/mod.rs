@@ -1,5 +1,5 @@
 //! AVIF and HEIC pictures. Their description is read here, and the tiles that it names are given to ffmpeg as the
-//! frames of a video, under the limits of a video.
+//! frames of a video, under its limits except that of the number of pixels.
 
 mod description;
 mod movie;

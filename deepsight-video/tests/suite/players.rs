@@ -554,6 +554,64 @@ fn a_recording_whose_last_frames_were_left_out_is_whole() {
     assert_eq!(open(clips.write("cut.avi", &avi)).info().declared_frames, Some(40));
 }
 
+#[test]
+fn an_avi_or_apng_that_lost_a_part_but_not_its_size_is_cut_short() {
+    let clips = Clips::new();
+    let source = "-f lavfi -i testsrc2=s=320x240:r=10:d=20,noise=alls=20:allf=t";
+    for (codec, name) in [("mjpeg -q:v 2", "mjpeg.avi"), ("libx264 -pix_fmt yuv420p -g 10", "h264.avi")] {
+        let path = clips.make(name, &format!("{source} -c:v {codec}"));
+        assert_eq!(open(&path).info().declared_duration, None, "{name}");
+        for (from, to) in [(0.3, 0.7), (0.5, 1.0)] {
+            let bytes = with_zeros(&path, from, to);
+            let info = open(clips.write("damaged.avi", &bytes)).info().clone();
+            let declared = info.declared_duration.unwrap_or_else(|| panic!("{name} {from}: {info:?}"));
+            let share = info.duration / declared;
+            assert!((declared - 20.0).abs() < 0.5 && (0.4..0.75).contains(&share), "{name} {from}: {info:?}");
+        }
+    }
+    // An animated PNG that states too many frames, but has its end.
+    let mut png = std::fs::read(clips.make("clip.apng", &format!("{} -c:v apng", ramp_source(10)))).unwrap();
+    let frames = png.windows(4).position(|window| window == b"acTL").unwrap() + 4;
+    for stated in [12, u32::MAX] {
+        png[frames..frames + 4].copy_from_slice(&stated.to_be_bytes());
+        let check = crc(&png[frames - 4..frames + 8]);
+        png[frames + 8..frames + 12].copy_from_slice(&check.to_be_bytes());
+        assert_eq!(open(clips.write("stated.apng", &png)).info().declared_frames, None, "{stated}");
+    }
+}
+
+/// The checksum of a chunk of a PNG.
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, &byte: &u8| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    };
+    !bytes.iter().fold(!0, step)
+}
+
+#[test]
+fn frames_are_found_by_their_times_where_a_tick_of_the_clock_is_a_frame() {
+    let clips = Clips::new();
+    for (name, words) in [
+        ("mjpeg.avi", "-c:v mjpeg"),
+        ("h264.avi", "-c:v libx264 -pix_fmt yuv420p"),
+        ("hevc.avi", "-c:v libx265 -x265-params log-level=error -tag:v HEVC -pix_fmt yuv420p"),
+        ("mpeg2.avi", "-c:v mpeg2video -bf 2 -r 25"),
+        ("coarse.mp4", "-c:v libx264 -pix_fmt yuv420p -video_track_timescale 25"),
+    ] {
+        let source = "-f lavfi -i testsrc=s=64x48:r=25:d=3";
+        let video = open(clips.make(name, &format!("{source} {words}")));
+        assert!((video.info().duration - 3.0).abs() < 1e-3, "{name}: {:?}", video.info());
+        let frames = all(&video, Sampling::all());
+        assert!(frames[0].time == 0.0 && (frames[74].time - 2.96).abs() < 0.041, "{name}: {}", frames[74].time);
+        assert_eq!(
+            indices(&all(&video, Sampling::times([10, 11, 40].map(|n| frames[n].time)))),
+            [10, 11, 40],
+            "{name}"
+        );
+        assert_eq!(indices(&all(&video, Sampling::fps(1.0))), [0, 25, 50], "{name}");
+    }
+}
+
 /// Twenty seconds at 25 frames a second, with a key frame every two seconds.
 const BUSY: &str = "-f lavfi -i testsrc2=s=160x120:r=25:d=20 -c:v libx264 -g 50 -sc_threshold 0 -pix_fmt yuv420p";
 
