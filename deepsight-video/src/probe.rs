@@ -489,8 +489,8 @@ impl Prober<'_> {
         Ok(found)
     }
 
-    /// Decodes a stream, or what the options in `only` leave of it. Calls `on_frame` with each line about a frame, until
-    /// that returns `false`, which is an error: there are too many.
+    /// Decodes a stream, or what the options in `only` leave of it. Calls `on_frame` with each line about a frame,
+    /// until that returns `false`, which is an error: there are too many.
     fn frames(&self, header: &Header, only: &[&str], on_frame: &mut dyn FnMut(&str) -> bool) -> Result<(), VideoError> {
         let (threads, stream) = (self.limits.threads().to_string(), header.stream.to_string());
         let mut show = vec!["-threads", &threads, "-select_streams", &stream];

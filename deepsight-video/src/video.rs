@@ -46,10 +46,11 @@ impl Video {
     }
 
     /// Probes the file. Reads its headers, and all its packets once to count frames and measure their times, because
-    /// headers may lack these numbers or state false ones. Some key frames are decoded where the size of the
-    /// picture may change, and the first 64 frames of AVI whose frames are stored out of order. All frames of MPEG program and raw video streams are decoded, because their packets and
-    /// frames differ, as are those of transport streams of which a part is missing, with fields in packets of their
-    /// own, with HEVC that begins between key frames, or with another codec than H.264, HEVC and MPEG-2.
+    /// headers may lack these numbers or state false ones. Some key frames are decoded where the size of the picture
+    /// may change, and the first 64 frames of AVI whose frames are stored out of order. All frames of MPEG program and
+    /// raw video streams are decoded, because their packets and frames differ, as are those of transport streams of
+    /// which a part is missing, with fields in packets of their own, with HEVC that begins between key frames, or with
+    /// another codec than H.264, HEVC and MPEG-2.
     ///
     /// # Errors
     /// Returns an error if the file is missing, empty or not a regular file, if ffprobe is missing, if the file is not
