@@ -1,10 +1,8 @@
 //! The length that an ASF or WMV file states. ffmpeg does not tell it of a file that is cut short.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{io, path::Path};
+
+use crate::units::beginning_of;
 
 /// Identifies the object with the properties of the file (Advanced Systems Format, section 3.2).
 const FILE_PROPERTIES: [u8; 16] =
@@ -15,9 +13,7 @@ const BEGINNING: u64 = 1 << 16;
 
 /// Returns the seconds that the file at `path` states as its length, if it states them.
 pub(crate) fn length(path: &Path) -> io::Result<Option<f64>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(BEGINNING).read_to_end(&mut bytes)?;
-    Ok(stated(&bytes))
+    Ok(stated(&beginning_of(path, BEGINNING)?))
 }
 
 fn stated(bytes: &[u8]) -> Option<f64> {

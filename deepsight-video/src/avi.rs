@@ -16,7 +16,7 @@ use h264_reader::nal::{
 
 use crate::{
     scan::{HELD_BACK, Stamp},
-    units::{Unit, after_start_codes},
+    units::{Unit, after_start_codes, beginning_of},
 };
 
 /// Packets at the beginning of a file that are decoded to learn when frames are shown.
@@ -94,9 +94,7 @@ const BEGINNING: u64 = 1 << 16;
 /// Returns the parameter sets of H.264 in the description of the first video of a file, as other containers have them
 /// (ISO/IEC 14496-15, section 5.3.3.1) or as a byte stream. There are none if the packets have them.
 pub(crate) fn described_sets(path: &Path) -> io::Result<Vec<Unit>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(BEGINNING).read_to_end(&mut bytes)?;
-    Ok(sets_in(&bytes).unwrap_or_default())
+    Ok(sets_in(&beginning_of(path, BEGINNING)?).unwrap_or_default())
 }
 
 fn sets_in(bytes: &[u8]) -> Option<Vec<Unit>> {
@@ -162,7 +160,6 @@ pub(crate) fn end_of_packets(path: &Path) -> io::Result<Option<u64>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::units::after_start_codes;
 
     const STEP: i64 = 40_000;
 

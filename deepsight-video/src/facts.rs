@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
 use deepsight_core::Fact;
@@ -13,6 +13,7 @@ use crate::{
     DecodeOptions,
     boxes::{child, children, long, only, word},
     credentials,
+    units::beginning_of,
 };
 
 /// Bytes at the beginning of a file that are searched for traces of an encoder, which stand in the first frame.
@@ -73,7 +74,7 @@ pub(crate) fn facts(path: &Path, tags: [&BTreeMap<String, String>; 2], index: Op
         add("Edit list", &edits);
     }
     // If the file can no longer be read, decoding it reports that.
-    if let Some(encoder) = head(path).ok().and_then(|head| encoder(&head)) {
+    if let Some(encoder) = beginning_of(path, SEARCHED).ok().and_then(|head| encoder(&head)) {
         add("Encoded with", &encoder);
     }
     facts
@@ -82,13 +83,6 @@ pub(crate) fn facts(path: &Path, tags: [&BTreeMap<String, String>; 2], index: Op
 /// Returns a fact with a value of bounded length.
 pub(crate) fn fact(name: &str, value: &str) -> Fact {
     Fact::new(name, shortened(value, MAX_VALUE))
-}
-
-/// Reads the beginning of a file.
-fn head(path: &Path) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    File::open(path)?.take(SEARCHED).read_to_end(&mut head)?;
-    Ok(head)
 }
 
 /// Returns the facts about a still picture, with those of its content credentials.
@@ -209,6 +203,8 @@ fn is_hidden(letter: char) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::io;
 
     use super::*;
 

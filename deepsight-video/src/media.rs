@@ -47,9 +47,9 @@ impl Media {
     /// # Errors
     /// Returns the errors of [`Video::open_with`]. For a picture, these are [`VideoError::Stopped`] if the opening was
     /// cancelled before it began, [`VideoError::Io`] if it cannot be read, [`VideoError::OverLimit`] if its file or its
-    /// number of pixels exceeds a limit, and [`VideoError::NotAVideo`] if it is damaged. Pictures in
-    /// other formats are [`VideoError::NotAllowed`], and so are HEIC and AVIF pictures that are damaged, of an unknown
-    /// type, or not decoded by the ffmpeg at hand.
+    /// number of pixels exceeds a limit, and [`VideoError::NotAVideo`] if it is damaged. Pictures in other formats are
+    /// [`VideoError::NotAllowed`], and so are HEIC and AVIF pictures that are damaged, of an unknown type, or not
+    /// decoded by the ffmpeg at hand.
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
         let path = path.as_ref();
         options.check_cancel(path)?;

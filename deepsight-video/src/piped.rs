@@ -24,7 +24,7 @@ use crate::{
     probe::{self, Head, Header},
     process::{Process, Processes},
     raw::NAME,
-    sampling::{Pick, Picker, Plan},
+    sampling::{Pick, Picker, Plan, rounding},
     scan::Clock,
     still, y4m,
 };
@@ -309,9 +309,8 @@ impl Container {
         let picture = Picture::plan(&header, &[], options.max_side, limits.max_pixels, has_filters)?;
         limits.check_pixels(&name, picture.displayed)?;
 
-        // A clock may have few ticks for each frame.
         let rate = header.average_frame_rate.or(header.nominal_frame_rate);
-        let tick = rate.map_or(header.tick, |rate| header.tick.min(0.25 / rate));
+        let tick = rate.map_or(header.tick, |rate| rounding(header.tick, 1.0 / rate));
         let plan = Plan::of_stream(sampling, tick)?;
         let marks = Marks::new();
         let job = DecodeJob {

@@ -110,12 +110,17 @@ pub(crate) struct Timeline<'a> {
     pub(crate) variable: bool,
 }
 
+/// Returns the most seconds by which times are rounded where frames are `step` seconds apart: a tick, unless the clock
+/// has few of them for each frame, as in AVI, whose ticks are frames.
+pub(crate) fn rounding(tick: f64, step: f64) -> f64 {
+    tick.min(0.25 * step)
+}
+
 impl Timeline<'_> {
-    /// Returns the most seconds by which times are rounded: a tick, unless the clock has few of them for each frame, as
-    /// in AVI, whose ticks are frames.
+    /// Returns the most seconds by which times are rounded.
     fn rounding(&self) -> f64 {
         let step = self.duration / self.total as f64;
-        if step > 0.0 { self.tick.min(0.25 * step) } else { self.tick }
+        if step > 0.0 { rounding(self.tick, step) } else { self.tick }
     }
 
     /// Returns the presentation times of all frames in microseconds. They are estimated if not all are known.

@@ -18,6 +18,7 @@ use deepsight_core::{
 use crate::{
     DecodeLimits, DecodeOptions, Limit, VideoError, facts,
     heif::{HeifKind, HeifPicture},
+    units::beginning_of,
     video,
 };
 
@@ -254,11 +255,9 @@ pub(crate) enum Kind {
 /// Returns [`VideoError::NotAllowed`] for a picture in a format that is not supported. The message says how to convert
 /// it.
 pub(crate) fn recognize(path: &Path) -> Result<Option<Kind>, VideoError> {
-    let mut head = Vec::new();
     // The size is checked first, because reading from a pipe or a device would block.
     let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let read = is_file.then(|| File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head)));
-    let Some(Ok(_)) = read else { return Ok(None) };
+    let Some(Ok(head)) = is_file.then(|| beginning_of(path, HEAD_BYTES)) else { return Ok(None) };
     kind_of(&head).map_err(|reason| VideoError::NotAllowed { path: path.to_path_buf(), reason: reason.into() })
 }
 
@@ -294,9 +293,7 @@ pub(crate) fn kind_of(head: &[u8]) -> Result<Option<Kind>, &'static str> {
 
 /// Returns the number of frames that an animated PNG at `path` states.
 pub(crate) fn frames_of_animated_png(path: &Path) -> io::Result<Option<u64>> {
-    let mut head = Vec::new();
-    File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
-    Ok(frames_of_png(&head))
+    Ok(frames_of_png(&beginning_of(path, HEAD_BYTES)?))
 }
 
 /// Returns whether the PNG at `path` ends with its last chunk, whatever number of frames it states.

@@ -21,6 +21,19 @@ impl Place {
     pub(crate) fn end(self) -> Option<u64> {
         self.position.checked_add(self.size)
     }
+
+    /// Reads at most `most` bytes of the packet. They are fewer if the file ends before.
+    pub(crate) fn read(self, file: &mut File, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(self.position))?;
+        file.take(self.size.min(most)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Reads at most `most` bytes at the beginning of a file.
+pub(crate) fn beginning_of(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    Place { position: 0, size: most }.read(&mut File::open(path)?, most)
 }
 
 /// How the units of H.264 and HEVC lie in the packets of a container.
@@ -125,10 +138,7 @@ impl Unit {
             UnitContent::At(place) => place,
             UnitContent::Read(bytes) => return Ok(bytes.iter().copied().take(most as usize).collect()),
         };
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(place.position))?;
-        file.take(place.size.min(most)).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        place.read(file, most)
     }
 }
 
@@ -156,9 +166,7 @@ pub(crate) fn units_of(file: &mut File, packing: Packing<'_>, packet: Place) -> 
 
 /// Reads the beginning of a chunk of an AVI file. Returns `None` if no start code is there.
 fn chunk(file: &mut File, packet: Place) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(packet.position))?;
-    file.take(packet.size.min(CHUNK_BEGINNING)).read_to_end(&mut bytes)?;
+    let bytes = packet.read(file, CHUNK_BEGINNING)?;
     Ok((bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1])).then_some(bytes))
 }
 

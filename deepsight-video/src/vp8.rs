@@ -1,10 +1,6 @@
 //! The beginnings of VP8 frames (RFC 6386, section 9.1). They tell which frames are shown, and the sizes of key frames.
 
-use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
-    path::Path,
-};
+use std::{fs::File, io, path::Path};
 
 use crate::units::Place;
 
@@ -46,9 +42,8 @@ struct FrameStart {
 
 /// Reads the beginning of a frame that is `head` bytes after the position of its packet.
 fn start_of(file: &mut File, packet: Place, head: u64) -> io::Result<Option<FrameStart>> {
-    let mut bytes = Vec::with_capacity(START);
-    file.seek(SeekFrom::Start(packet.position.saturating_add(head)))?;
-    file.take(packet.size.min(START as u64)).read_to_end(&mut bytes)?;
+    let packet = Place { position: packet.position.saturating_add(head), ..packet };
+    let bytes = packet.read(file, START as u64)?;
     let &[flags, _, _, ref rest @ ..] = bytes.as_slice() else { return Ok(None) };
     let (key, shown) = (flags & 1 == 0, flags & 0x10 != 0);
     let size = rest.strip_prefix(&START_CODE).and_then(|size| size.first_chunk().copied());

@@ -6,12 +6,13 @@ mod tables;
 mod track;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 pub(crate) use coded_fields::CodedFields;
 pub(crate) use track::Track;
+
+use crate::units::beginning_of;
 
 /// Bytes of a file that are read.
 const LOOKED_AT: u64 = 2 << 20;
@@ -22,9 +23,7 @@ const SYNC: u8 = 0x47;
 /// Returns whether a file is a transport stream with a part, such as its video, most of whose packets are scrambled, as
 /// pay television does it.
 pub(crate) fn is_scrambled(path: &Path) -> io::Result<bool> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LOOKED_AT).read_to_end(&mut bytes)?;
-    Ok(are_scrambled(&bytes))
+    Ok(are_scrambled(&beginning_of(path, LOOKED_AT)?))
 }
 
 fn are_scrambled(bytes: &[u8]) -> bool {
